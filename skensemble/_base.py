@@ -1,0 +1,280 @@
+"""scikit-learn's contract: checks, labels, weights, seeds, and predictions from logits."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from skorch.dataset import Dataset as SkorchDataset
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import check_consistent_length, compute_sample_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor, nn
+
+from skensemble._engine import log_proba
+from skensemble._loader import FitData, Rows
+from skensemble._private import check_sample_weight, check_y
+from skensemble._recipe import Recipe
+
+# Numbers a prediction batch may hold, inputs and logits alike.
+_CHUNK_NUMBERS = 1 << 20
+_CHUNK_ROWS = 4096
+
+
+class MemberDivergedError(ArithmeticError):
+    """The loss of one or more members stopped being a finite number.
+
+    Attributes
+    ----------
+    diverged : dict of int to int
+        The epoch, counted from 1, in which each lost member diverged.
+    """
+
+    def __init__(self, message: str, diverged: dict[int, int]) -> None:
+        super().__init__(message, diverged)
+        self.diverged = diverged
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def _slices_only(X: Any) -> bool:
+    """Whether `X` is an array store (HDF5, zarr, ...) that must not be read as a whole."""
+    if isinstance(X, (np.ndarray, Tensor)) or hasattr(X, "iloc") or hasattr(X, "tocsr"):
+        return False
+    if type(X).__module__.split(".")[0] in {"polars", "pyarrow", "scipy", "pandas"}:
+        return False
+    return all(hasattr(X, name) for name in ("shape", "dtype", "__getitem__", "__len__"))
+
+
+def _is_bytes(X: Any) -> bool:
+    return getattr(X, "dtype", None) == np.uint8
+
+
+class BaseNetworkClassifier(ClassifierMixin, BaseEstimator, ABC):
+    """Abstract classifier made of one or more networks with the same classes."""
+
+    # -- data in -----------------------------------------------------------------------
+
+    def _check_X(self, X: Any, reset: bool) -> Any:
+        """Return `X` as an array of at least two axes, never copied if it is one already."""
+        if isinstance(X, Tensor):
+            X = X.detach().cpu().numpy()
+        if _slices_only(X):
+            X = self._check_store(X, reset)
+        else:
+            dtype = None if _is_bytes(X) else [np.float32, np.float64]
+            X = validate_data(self, X, reset=reset, dtype=dtype, allow_nd=True)
+        if not reset and tuple(X.shape[1:]) != self._recipe.in_shape:
+            raise ValueError(
+                f"X has samples of shape {tuple(X.shape[1:])}, but {type(self).__name__} is "
+                f"expecting samples of shape {self._recipe.in_shape}."
+            )
+        return X
+
+    def _check_store(self, X: Any, reset: bool) -> Any:
+        """Check an array store a chunk at a time."""
+        if len(X.shape) < 2 or len(X) == 0:
+            raise ValueError(
+                f"Expected an array of at least 2 axes and 1 row. Got shape={tuple(X.shape)}."
+            )
+        step = max(1, _CHUNK_NUMBERS // max(1, int(np.prod(X.shape[1:]))))
+        for start in range(0, len(X) if np.dtype(X.dtype).kind == "f" else 0, step):
+            if not np.isfinite(np.asarray(X[start : start + step])).all():
+                raise ValueError(
+                    f"Input X contains NaN or infinity in rows {start} to {start + step - 1}."
+                )
+        if reset:
+            self.n_features_in_ = int(X.shape[1])
+        return X
+
+    def _check_fit(self, X: Any, y: Any, sample_weight: Any) -> FitData:
+        """Check and encode training data; set ``classes_`` and what scikit-learn wants."""
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None."
+            )
+        X = self._check_X(X, reset=True)
+        y = self._check_y(y, len(X))
+        self.classes_, encoded = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError(
+                f"{type(self).__name__} needs at least 2 classes in y; got 1 class: "
+                f"{self.classes_[0]!r}."
+            )
+        weight = self._check_weight(sample_weight, y, X)
+        # A row of weight zero is a row that is not there, also for batches and orders.
+        rows = np.arange(len(y)) if weight is None else np.flatnonzero(weight)
+        return FitData(X, encoded.astype(np.int64), weight, rows)
+
+    def _check_y(self, y: Any, n_rows: int) -> np.ndarray:
+        y = check_y(y, estimator=self)
+        check_consistent_length(range(n_rows), y)
+        check_classification_targets(y)
+        return y
+
+    def _check_weight(self, sample_weight: Any, y: np.ndarray, X: Any) -> np.ndarray | None:
+        dtype = np.float64 if X.dtype == np.float64 else np.float32
+        weight = None
+        if sample_weight is not None:
+            stand_in = np.empty((len(y), 1), dtype=dtype)
+            weight = check_sample_weight(
+                sample_weight, stand_in, dtype=dtype, ensure_non_negative=True
+            )
+        if getattr(self, "class_weight", None) is not None:
+            by_class = compute_sample_weight(self.class_weight, y).astype(dtype)
+            weight = by_class if weight is None else weight * by_class
+        if weight is not None and not weight.any():
+            raise ValueError(
+                "Sample weights must contain at least one non-zero number; all are zero."
+            )
+        return weight
+
+    def _hold_out(self, data: FitData, recipe: Recipe, seed: int) -> FitData:
+        """Apply the split the recipe asks for, once for all members."""
+        stopping = recipe.early_stopping()
+        if recipe.train_split is None:
+            if stopping is not None and stopping.monitor != "train_loss":
+                raise ValueError(
+                    f"The callback EarlyStopping monitors {stopping.monitor!r}, but the net has "
+                    "train_split=None and so no validation rows. Set 'train_split', for example "
+                    "to skorch.dataset.ValidSplit(0.1, stratified=True)."
+                )
+            return data
+        split = _seeded_split(recipe.train_split, seed)
+        kept = SkorchDataset(data.rows, data.y[data.rows])
+        train, valid = split(kept, data.y[data.rows])
+        if isinstance(train, torch.utils.data.Subset):
+            data.valid = replace(data, rows=data.rows[np.asarray(valid.indices)])
+            data.rows = data.rows[np.asarray(train.indices)]
+        elif valid is not None:
+            data.valid = self._outside_split(valid)
+        return data
+
+    def _outside_split(self, valid: Any) -> FitData:
+        """Take rows that the user held out himself (skorch's ``predefined_split``)."""
+        X, y = np.asarray(valid.X), np.asarray(valid.y)
+        at = np.searchsorted(self.classes_, y)
+        if not np.array_equal(self.classes_[np.minimum(at, len(self.classes_) - 1)], y):
+            unknown = sorted(set(y.tolist()) - set(self.classes_.tolist()))
+            raise ValueError(
+                f"The validation rows of train_split have labels that y has not: {unknown}."
+            )
+        return FitData(X, at.astype(np.int64), None, np.arange(len(X)))
+
+    # -- predictions out -----------------------------------------------------------------
+
+    @abstractmethod
+    def _networks(self) -> Sequence[nn.Module]:
+        """Return the fitted modules, in evaluation mode."""
+
+    def _logits(self, X: Any) -> Iterator[tuple[slice, Tensor]]:
+        """Yield logits of shape ``(member, sample, class)`` a few rows at a time."""
+        check_is_fitted(self)
+        X = self._check_X(X, reset=False)
+        modules, recipe = self._networks(), self._recipe
+        parameter = next(modules[0].parameters(), torch.empty(0))
+        rows = Rows(X, recipe.dtype, parameter.device)
+        numbers = max(int(np.prod(X.shape[1:])), len(modules) * len(self.classes_))
+        step = min(_CHUNK_ROWS, max(32, _CHUNK_NUMBERS // numbers))
+        for start in range(0, len(rows), step):
+            where = slice(start, min(start + step, len(rows)))
+            with torch.inference_mode():
+                x = rows.slice(where.start, where.stop)
+                outputs = torch.stack([recipe.forward(module, x) for module in modules])
+                logits = log_proba(outputs) if recipe.outputs_proba else outputs
+            yield where, logits
+
+    def _collect(self, X: Any, fuse: Callable[[Tensor], Tensor], axis: int = 0) -> np.ndarray:
+        """Apply `fuse` to the logits of each chunk and join the results along `axis`."""
+        with torch.inference_mode():
+            parts = [fuse(logits).cpu().numpy() for _, logits in self._logits(X)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis)
+
+    @abstractmethod
+    def _fuse_proba(self, logits: Tensor) -> Tensor:
+        """Turn member logits into probabilities ``(sample, class)``."""
+
+    @abstractmethod
+    def _fuse_score(self, logits: Tensor) -> Tensor:
+        """Turn member logits into confidence scores ``(sample, class)``."""
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Predict class probabilities.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Samples of the shape seen in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Probabilities, columns in the order of ``classes_``.
+        """
+        return self._collect(X, self._fuse_proba)
+
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Predict logarithms of class probabilities.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Samples of the shape seen in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Logarithms of what `predict_proba` returns.
+        """
+        return self._collect(X, self._fuse_log_proba)
+
+    def _fuse_log_proba(self, logits: Tensor) -> Tensor:
+        return self._fuse_proba(logits).log()
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Compute confidence scores; the class with the largest one is predicted.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Samples of the shape seen in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_classes)
+            One score a class; for two classes their difference, positive for the second.
+        """
+        scores = self._collect(X, self._fuse_score)
+        return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict class labels.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Samples of the shape seen in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Members of ``classes_``.
+        """
+        return self.classes_[self._collect(X, lambda z: self._fuse_score(z).argmax(-1))]
+
+
+def _seeded_split(split: Any, seed: int) -> Any:
+    """Give a split that would draw from NumPy's global generator a seed of ours."""
+    split = copy.deepcopy(split)
+    for owner in (split, getattr(split, "cv", None)):
+        draws = not hasattr(owner, "shuffle") or owner.shuffle
+        if draws and getattr(owner, "random_state", 0) is None:
+            owner.random_state = seed
+    return split

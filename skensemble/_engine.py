@@ -1,0 +1,387 @@
+"""The training loop: skorch's, over a stack of members. The only place with a backward.
+
+``StackNet`` is a skorch net whose module is a `MemberStack` and whose criterion is an
+objective. Epochs, callbacks, schedulers, optimisers and history are skorch's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from skorch import NeuralNetClassifier
+from skorch.callbacks import Callback, LRScheduler
+from skorch.dataset import Dataset
+from skorch.utils import TeeGenerator
+from torch import Tensor
+
+from skensemble._early_stopping import MemberEarlyStopping
+from skensemble._loader import Batch, MemberBatches, Rows, TrainingData
+from skensemble._objectives import Objective
+from skensemble._stacking import MemberStack
+
+
+@dataclass
+class MemberResult:
+    """What training leaves of one member.
+
+    Attributes
+    ----------
+    state : dict of Tensor
+        The state dict of the user's module, on the CPU.
+    history : list of dict
+        One row an epoch: ``epoch``, ``train_loss``, ``valid_loss``, ``valid_acc``, ``dur``.
+    diverged_at : int or None
+        The epoch in which the loss stopped being finite.
+    """
+
+    state: dict[str, Tensor]
+    history: list[dict[str, Any]] = field(default_factory=list)
+    diverged_at: int | None = None
+
+
+class _StopTraining(Exception):
+    """Raised inside the loop when no member has anything left to learn."""
+
+
+def log_proba(outputs: Tensor) -> Tensor:
+    """Turn the outputs of a module that returns probabilities into logits.
+
+    The offset is skorch's: it keeps the logarithm of an exact zero finite.
+    """
+    return (outputs + torch.finfo(outputs.dtype).eps).log()
+
+
+def _listens_to_batches(callback: Callback) -> bool:
+    """Whether a callback wants to hear of every batch."""
+    if isinstance(callback, LRScheduler):
+        return callback.step_every == "batch"
+    hooks = ("on_batch_begin", "on_batch_end", "on_grad_computed")
+    return any(getattr(type(callback), hook) is not getattr(Callback, hook) for hook in hooks)
+
+
+def _softmax(logits: Tensor) -> Tensor:
+    return logits.softmax(-1)
+
+
+class Split(Dataset):
+    """The rows of a data set that the members may see; to skorch's callbacks, a dataset.
+
+    Parameters
+    ----------
+    data : TrainingData
+        The rows and their labels.
+    index : Tensor of shape (n_members or 1, n_rows)
+        Which rows each member sees; one row where all see the same.
+    """
+
+    def __init__(self, data: TrainingData, index: Tensor) -> None:
+        self.data = data
+        self.index = index
+
+    def __len__(self) -> int:
+        return self.index.shape[1]
+
+    @property
+    def X(self) -> np.ndarray:
+        """The first member's inputs, as they arrived."""
+        return np.asarray(self.data.rows.array[self.index[0].numpy()])
+
+    @property
+    def y(self) -> np.ndarray:
+        """The first member's class indices."""
+        return self.data.y[self.index[0]].numpy()
+
+
+class StackNet(NeuralNetClassifier):
+    """skorch's loop over the members of a stack.
+
+    Parameters
+    ----------
+    module : MemberStack
+        The members.
+    criterion : Objective
+        Function of ``(logits, batch)`` to losses, one a member.
+    orders : sequence of torch.Generator
+        One a member (one in all for shared batches); empty for no shuffling.
+    outputs_proba : bool
+        Whether the module returns probabilities instead of logits.
+    autocast : torch.dtype or None
+        Reduced precision of the forward pass.
+    early_stopping : MemberEarlyStopping or None
+        Who stops when.
+    loader : dict
+        ``valid_batch_size`` and ``drop_last``.
+    **kwargs
+        skorch's own parameters.
+    """
+
+    def __init__(
+        self,
+        module: MemberStack,
+        criterion: Objective,
+        *,
+        orders: Sequence[torch.Generator] = (),
+        outputs_proba: bool = False,
+        autocast: torch.dtype | None = None,
+        early_stopping: MemberEarlyStopping | None = None,
+        loader: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            module,
+            criterion=criterion,
+            train_split=None,
+            predict_nonlinearity=_softmax,
+            **kwargs,
+        )
+        self.orders = orders
+        self.outputs_proba = outputs_proba
+        self.autocast = autocast
+        self.early_stopping = early_stopping
+        self.loader = loader or {}
+
+    # -- what skorch builds ------------------------------------------------------------
+
+    def get_default_callbacks(self) -> list[Any]:
+        """Return none: the engine records times and losses itself."""
+        return []
+
+    def initialize_module(self) -> StackNet:
+        """Take the stack as it is; its weights were drawn by the recipe."""
+        self.module_ = self.module
+        return self
+
+    def initialize_criterion(self) -> StackNet:
+        """Take the objective as it is."""
+        self.criterion_ = self.criterion
+        return self
+
+    def initialize_optimizer(self, triggered_directly: bool | None = None) -> StackNet:
+        """Build the optimiser, with fused kernels where it has them and nobody objects."""
+        args, kwargs = self.get_params_for_optimizer("optimizer", self.get_all_learnable_params())
+        try:
+            self.optimizer_ = self.optimizer(*args, **{"fused": True, **kwargs})
+        except (TypeError, RuntimeError):
+            self.optimizer_ = self.optimizer(*args, **kwargs)
+        return self
+
+    def get_all_learnable_params(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield the stacked parameters under the names of the user's module."""
+        yield from self.module_.learnable()
+
+    # -- what it loops over ------------------------------------------------------------
+
+    def check_data(self, X: Any, y: Any = None) -> None:
+        """Trust the estimator, which has checked the data."""
+
+    def get_split_datasets(
+        self, X: tuple[Split, Split | None], y: None = None, **_: Any
+    ) -> tuple[Split, Split | None]:
+        """Hand on the split that was made before the members were dealt out."""
+        return X
+
+    def get_iterator(self, dataset: Split, training: bool = False) -> MemberBatches:
+        """Slice batches by index instead of starting a ``DataLoader``."""
+        data, index = dataset.data, dataset.index
+        if training:
+            drop_last = self.loader.get("drop_last", False)
+            return MemberBatches(data, index, self.batch_size, self.orders, drop_last)
+        return MemberBatches(data, index, self.loader.get("valid_batch_size", self.batch_size))
+
+    def forward_iter(
+        self, X: Any, training: bool = False, device: str = "cpu"
+    ) -> Iterator[Tensor]:
+        """Yield the first member's logits batch by batch, for callbacks that predict."""
+        rows = Rows(np.asarray(X), self._train.data.rows.dtype, self.device)
+        self._set_training(training)
+        for start in range(0, len(rows), self.batch_size):
+            with torch.no_grad():
+                logits = self.infer(rows.slice(start, start + self.batch_size).unsqueeze(0))
+            yield logits[0].to(device)
+
+    # -- one step ----------------------------------------------------------------------
+
+    def infer(self, x: Tensor, **fit_params: Any) -> Tensor:
+        """Return logits of shape ``(member, sample, class)``."""
+        if self.autocast is None:
+            outputs = self.module_(x)
+        else:
+            with torch.autocast(x.device.type, dtype=self.autocast):
+                outputs = self.module_(x)
+            outputs = outputs.to(x.dtype)
+        return log_proba(outputs) if self.outputs_proba else outputs
+
+    def get_loss(
+        self, y_pred: Tensor, y_true: Batch, X: Any = None, training: bool = False
+    ) -> Tensor:
+        """Return the loss of each member."""
+        return self.criterion_(y_pred, y_true)
+
+    def train_step_single(self, batch: Batch, **fit_params: Any) -> dict[str, Tensor]:
+        """Run forward and backward; members' losses are added, so none sees another's."""
+        logits = self.infer(batch.x)
+        member_losses = self.get_loss(logits, batch, training=True)
+        loss = member_losses.sum()
+        loss.backward()
+        return {"loss": loss, "y_pred": logits, "losses": member_losses.detach()}
+
+    def train_step(self, batch: Batch, **fit_params: Any) -> dict[str, Tensor]:
+        """Make one optimiser step; the closure serves optimisers that ask more than once."""
+        steps: list[dict[str, Tensor]] = []
+
+        def closure() -> Tensor:
+            self.optimizer_.zero_grad()
+            steps.append(self.train_step_single(batch))
+            if self._batch_listeners:
+                named = TeeGenerator(self.get_all_learnable_params())
+                self._tell("on_grad_computed", batch, named_parameters=named, training=True)
+            return steps[-1]["loss"]
+
+        self.optimizer_.step(closure)
+        return steps[0]
+
+    def validation_step(self, batch: Batch, **fit_params: Any) -> dict[str, Tensor]:
+        """Evaluate one held-out batch."""
+        with torch.no_grad():
+            logits = self.infer(batch.x)
+            losses = self.get_loss(logits, batch)
+        return {"loss": losses.sum(), "y_pred": logits, "losses": losses}
+
+    # -- one epoch ---------------------------------------------------------------------
+
+    def run_single_epoch(
+        self, iterator: Any, training: bool, prefix: str, step_fn: Any, **fit_params: Any
+    ) -> None:
+        """Loop over batches and record each member's mean loss (and held-out accuracy)."""
+        if iterator is None:
+            return
+        self._set_training(training)
+        loss_sum: Any = 0.0
+        hits: Any = 0.0
+        weights: Any = 0.0
+        for batch in iterator:
+            if self._batch_listeners:
+                self.history.new_batch()
+                self._tell("on_batch_begin", batch, training=training)
+            step = step_fn(batch)
+            weight = batch.y.shape[1] if batch.weight is None else batch.weight.sum(-1)
+            loss_sum = loss_sum + step["losses"] * weight
+            weights = weights + weight
+            if not training:
+                hits = hits + self._count_hits(step["y_pred"], batch)
+            if self._batch_listeners:
+                self._record_batch(prefix, step, batch)
+                self._tell("on_batch_end", batch, training=training, **self._single(step))
+        self._record(f"{prefix}_loss", loss_sum / weights)
+        if not training:
+            self._record("valid_acc", hits / weights)
+
+    def _count_hits(self, logits: Tensor, batch: Batch) -> Tensor:
+        right = self.criterion_.combine(logits).argmax(-1) == batch.y
+        right = right.to(logits.dtype)
+        hits = right.sum(-1) if batch.weight is None else (right * batch.weight).sum(-1)
+        return hits.expand(len(logits))
+
+    def _record(self, name: str, values: Tensor) -> None:
+        values = values.expand(self.module_.n_members).double().cpu().numpy()
+        self._member_rows[-1][name] = values
+        self.history.record(name, float(values.mean()))
+
+    # -- the whole fit -----------------------------------------------------------------
+
+    def train(self, train: Split, valid: Split | None, label: str = "") -> list[MemberResult]:
+        """Train all members and return what is left of each.
+
+        Unlike skorch's ``fit`` an interrupt from the keyboard is not swallowed.
+        """
+        self.label, self._train = label, train
+        self.initialize()
+        self._batch_listeners = [
+            callback for _, callback in self.callbacks_ if _listens_to_batches(callback)
+        ]
+        self._member_rows: list[dict[str, np.ndarray]] = []
+        self._diverged: dict[int, int] = {}
+        self.notify("on_train_begin", X=train.data.rows.array, y=train.data.y)
+        with contextlib.suppress(_StopTraining):
+            self.fit_loop((train, valid))
+        self.notify("on_train_end", X=train.data.rows.array, y=train.data.y)
+        return [self._result(member) for member in range(self.module_.n_members)]
+
+    def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
+        """Open a row of the history."""
+        super().on_epoch_begin(net, **kwargs)
+        self._member_rows.append({})
+        self._epoch_start = time.perf_counter()
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        """Close the row; find members that diverged or may stop."""
+        self.history.record("dur", time.perf_counter() - self._epoch_start)
+        epoch, row = len(self.history), self._member_rows[-1]
+        for member in np.flatnonzero(~np.isfinite(row["train_loss"])):
+            self._diverged.setdefault(int(member), epoch)
+        if self.early_stopping is not None:
+            scores = row[self.early_stopping.recipe.monitor]
+            self.early_stopping.update(epoch, scores, self.module_.member_state)
+        if self.verbose > 1:
+            self._say(epoch)
+
+    def notify(self, method_name: str, **cb_kwargs: Any) -> None:
+        """Tell the callbacks; one that raises ``KeyboardInterrupt`` asks for the end."""
+        getattr(self, method_name)(self, **cb_kwargs)
+        for _, callback in self.callbacks_:
+            try:
+                getattr(callback, method_name)(self, **cb_kwargs)
+            except KeyboardInterrupt as stop:
+                if method_name != "on_epoch_end":
+                    raise
+                raise _StopTraining from stop
+        if method_name == "on_epoch_end" and self._nobody_left():
+            raise _StopTraining
+
+    def _nobody_left(self) -> bool:
+        stopped = set(self._diverged)
+        if self.early_stopping is not None:
+            stopped |= set(np.flatnonzero(self.early_stopping.stopped).tolist())
+        return len(stopped) == self.module_.n_members
+
+    def _say(self, epoch: int) -> None:
+        numbers = "  ".join(
+            f"{name} {values.mean():.4f}" for name, values in self._member_rows[-1].items()
+        )
+        print(f"[skensemble] {self.label}: epoch {epoch}  {numbers}", flush=True)  # noqa: T201
+
+    def _result(self, member: int) -> MemberResult:
+        kept = self.early_stopping.kept if self.early_stopping is not None else {}
+        state = kept.get(member) or self.module_.member_state(member)
+        rows = []
+        for entry, members in zip(self.history, self._member_rows, strict=True):
+            row = {k: v for k, v in entry.items() if isinstance(v, (int, float, str, bool))}
+            row.update({name: float(values[member]) for name, values in members.items()})
+            rows.append(row)
+        if self.early_stopping is not None and self.early_stopping.stopped[member]:
+            last = self.early_stopping.best_epoch[member] + self.early_stopping.recipe.patience
+            rows = rows[:last]
+        return MemberResult(
+            {name: value.cpu() for name, value in state.items()},
+            rows,
+            self._diverged.get(member),
+        )
+
+    # -- what a user's callback sees: one member, as in skorch ---------------------------
+
+    def _tell(self, hook: str, batch: Batch, **kwargs: Any) -> None:
+        for callback in self._batch_listeners:
+            getattr(callback, hook)(self, batch=(batch.x[0], batch.y[0]), **kwargs)
+
+    def _single(self, step: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {"loss": step["loss"], "y_pred": step["y_pred"][0]}
+
+    def _record_batch(self, prefix: str, step: dict[str, Tensor], batch: Batch) -> None:
+        self.history.record_batch(f"{prefix}_loss", step["loss"].item())
+        self.history.record_batch(f"{prefix}_batch_size", batch.y.shape[1])

@@ -1,0 +1,221 @@
+"""Batches of in-memory or on-disk rows, sliced by index, each member in its own order.
+
+A per-row ``DataLoader`` costs more than a small network's whole step; here a batch is
+one indexing call. An array is never copied as a whole: NumPy arrays that can be written
+to are shared with torch, all others (memory maps, HDF5, zarr) are read batch by batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# Data up to this share of an accelerator's free memory is moved there once.
+_DEVICE_SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What an objective sees of the data: targets, weights and whatever it asked for.
+
+    Every tensor starts with ``(member, sample)``; the member axis is 1 where all
+    members see the same rows.
+    """
+
+    x: Tensor
+    y: Tensor
+    weight: Tensor | None = None
+    extras: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Rows:
+    """The rows of `X`, converted to the network's dtype as they are taken.
+
+    Unsigned bytes with more than one axis a sample are images and are scaled to
+    [0, 1]; other integers keep their values.
+
+    Parameters
+    ----------
+    array : array
+        Anything with a shape, a dtype and slicing by an array of row numbers.
+    dtype : torch.dtype
+        Floating dtype of the batches.
+    device : str or torch.device
+        Where the batches are wanted.
+    """
+
+    def __init__(self, array: Any, dtype: torch.dtype, device: str | torch.device = "cpu") -> None:
+        self.array = array
+        self.dtype = dtype
+        self.device = torch.device(device)
+        self.scale = 1 / 255 if array.dtype == np.uint8 and len(array.shape) > 2 else None
+        self._tensor = self._share()
+
+    def __len__(self) -> int:
+        return int(self.array.shape[0])
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Shape of one row."""
+        return tuple(self.array.shape[1:])
+
+    def _share(self) -> Tensor | None:
+        """Wrap the array as a tensor without a copy, or as one copy on the accelerator."""
+        array = self.array
+        if not (isinstance(array, np.ndarray) and array.flags.writeable):
+            return None
+        if any(step < 0 for step in array.strides) or not array.dtype.isnative:
+            return None
+        tensor = torch.from_numpy(array)
+        if self.device.type == "cuda":
+            free = torch.cuda.mem_get_info(self.device)[0]
+            if tensor.nbytes > _DEVICE_SHARE * free:
+                return tensor.pin_memory() if not isinstance(array, np.memmap) else tensor
+            return tensor.to(self.device)
+        return tensor
+
+    def take(self, index: Tensor) -> Tensor:
+        """Return the rows of an index of shape ``(member, sample)``, converted."""
+        if self._tensor is not None:
+            return self._convert(self._tensor[index.to(self._tensor.device)])
+        if isinstance(self.array, np.ndarray):
+            return self._convert(torch.from_numpy(self.array[index.numpy()]))
+        # Stores on disk want increasing row numbers without repeats.
+        unique, inverse = np.unique(index.numpy(), return_inverse=True)
+        rows = np.asarray(self.array[unique])
+        return self._convert(torch.from_numpy(rows[inverse.reshape(tuple(index.shape))]))
+
+    def slice(self, start: int, stop: int) -> Tensor:
+        """Return consecutive rows, converted, without a member axis."""
+        if self._tensor is not None:
+            return self._convert(self._tensor[start:stop])
+        return self._convert(torch.from_numpy(np.array(self.array[start:stop])))
+
+    def _convert(self, rows: Tensor) -> Tensor:
+        rows = rows.to(self.device, self.dtype, non_blocking=True)
+        return rows if self.scale is None else rows.mul_(self.scale)
+
+
+@dataclass
+class FitData:
+    """Checked data of one fit, as arrays; what is sent to workers.
+
+    Attributes
+    ----------
+    X : array of shape (n_samples, ...)
+        The inputs as they arrived.
+    y : ndarray of shape (n_samples,), dtype int64
+        Class indices.
+    weight : ndarray of shape (n_samples,) or None
+        Sample weights.
+    rows : ndarray of int
+        The rows to train on.
+    valid : FitData or None
+        What is held out.
+    """
+
+    X: Any
+    y: np.ndarray
+    weight: np.ndarray | None
+    rows: np.ndarray
+    valid: FitData | None = None
+
+
+@dataclass
+class TrainingData:
+    """Rows, encoded labels, weights and extra per-row tensors of one fit.
+
+    Attributes
+    ----------
+    rows : Rows
+        The inputs.
+    y : Tensor of shape (n_samples,), dtype int64
+        Class indices.
+    weight : Tensor of shape (n_samples,) or None
+        Sample weights.
+    extras : dict of Tensor of shape (n_samples, ...)
+        What an objective needs beside the labels, such as teacher logits.
+    """
+
+    rows: Rows
+    y: Tensor
+    weight: Tensor | None = None
+    extras: dict[str, Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batch(self, index: Tensor) -> Batch:
+        """Gather one batch for an index of shape ``(member, sample)``."""
+        device = self.rows.device
+        return Batch(
+            self.rows.take(index),
+            self.y[index].to(device),
+            None if self.weight is None else self.weight[index].to(device),
+            {name: values[index].to(device) for name, values in self.extras.items()},
+        )
+
+
+class MemberBatches:
+    """Iterate over batches, every member in an order of its own.
+
+    Parameters
+    ----------
+    data : TrainingData
+        What to draw from.
+    index : Tensor of shape (n_members or 1, n_rows)
+        The rows each member may see; one row of it where all share them.
+    batch_size : int
+        Rows a batch; -1 takes all.
+    generators : sequence of torch.Generator, default=()
+        One a row of `index`; none leaves the order as it is.
+    drop_last : bool, default=False
+        Whether to leave out a last batch that is not full.
+
+    Notes
+    -----
+    A last batch of a single row would stop every network with batch normalisation; that
+    row joins the batch before it.
+    """
+
+    def __init__(
+        self,
+        data: TrainingData,
+        index: Tensor,
+        batch_size: int,
+        generators: Sequence[torch.Generator] = (),
+        drop_last: bool = False,
+    ) -> None:
+        self.data = data
+        self.index = index
+        self.batch_size = index.shape[1] if batch_size == -1 else batch_size
+        self.generators = generators
+        self.drop_last = drop_last
+
+    def _bounds(self) -> list[int]:
+        n_rows, size = self.index.shape[1], self.batch_size
+        bounds = [*range(0, n_rows, size), n_rows]
+        if n_rows > size and n_rows % size:
+            if self.drop_last:
+                del bounds[-1]
+            elif n_rows % size == 1:
+                del bounds[-2]
+        return bounds
+
+    def __len__(self) -> int:
+        return len(self._bounds()) - 1
+
+    def __iter__(self) -> Iterator[Batch]:
+        order = self.index
+        if self.generators:
+            n_rows = order.shape[1]
+            draws = [torch.randperm(n_rows, generator=draw) for draw in self.generators]
+            order = order.gather(1, torch.stack(draws))
+        for start, stop in pairwise(self._bounds()):
+            yield self.data.batch(order[:, start:stop])

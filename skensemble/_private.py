@@ -1,0 +1,11 @@
+"""The private names of scikit-learn this package leans on, all in one place.
+
+``tests/test_private.py`` fails when one of them goes away or changes its meaning.
+"""
+
+from sklearn.base import _fit_context as fit_context
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.validation import _check_sample_weight as check_sample_weight
+from sklearn.utils.validation import _check_y as check_y
+
+__all__ = ["HasMethods", "Interval", "StrOptions", "check_sample_weight", "check_y", "fit_context"]

@@ -1,0 +1,398 @@
+"""What a user's net says: everything needed to build and train one member.
+
+A recipe is read from an unfitted skorch ``NeuralNetClassifier``, a module class, a
+module instance or nothing at all. What it asks for is honoured, trained one by one or
+refused with an error that names the parameter; nothing is dropped in silence.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from skorch import NeuralNetClassifier
+from skorch.callbacks import (
+    Callback,
+    Checkpoint,
+    EarlyStopping,
+    LoadInitState,
+    LRScheduler,
+    TrainEndCheckpoint,
+)
+from skorch.dataset import Dataset as SkorchDataset
+from skorch.dataset import ValidSplit
+from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
+from torch.utils.data import DataLoader
+
+from skensemble._early_stopping import MONITORS
+from skensemble._objectives import CrossEntropy
+from skensemble._seeding import Purpose, purpose_seed, torch_seeded
+from skensemble.nn import MLP, CifarResNet
+
+# Optimisers whose update of a number depends on that number's own gradients alone.
+ELEMENTWISE_OPTIMIZERS = (
+    torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.Adamax,
+    torch.optim.NAdam, torch.optim.RAdam, torch.optim.RMSprop, torch.optim.Adagrad,
+    torch.optim.Adadelta, torch.optim.ASGD, torch.optim.Rprop,
+)  # fmt: skip
+
+_DEFAULT_CALLBACKS = {"epoch_timer", "train_loss", "valid_loss", "valid_acc", "print_log"}
+_REFUSED_CALLBACKS = (Checkpoint, TrainEndCheckpoint, LoadInitState)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One member's module, loss, optimiser and schedule.
+
+    Attributes
+    ----------
+    module : callable or Module
+        Class (or factory) called with `module_kwargs`, or an instance to re-initialise.
+    outputs_proba : bool
+        Whether the module returns probabilities (skorch's ``NLLLoss``) or logits.
+    shuffle : bool
+        Whether each epoch runs in a new order.
+    train_split : callable or None
+        skorch's split, where the user asked for one.
+    callbacks : callable or None
+        Makes a fresh list of the user's callbacks.
+    """
+
+    module: Any
+    module_kwargs: dict[str, Any] = field(default_factory=dict)
+    outputs_proba: bool = False
+    class_weight: Tensor | None = None
+    label_smoothing: float = 0.0
+    optimizer: Any = torch.optim.Adam
+    optimizer_kwargs: dict[str, Any] = field(default_factory=dict)
+    lr: float = 1e-3
+    max_epochs: int = 100
+    batch_size: int = 64
+    valid_batch_size: int = 512
+    shuffle: bool = True
+    drop_last: bool = False
+    train_split: Callable[..., Any] | None = None
+    net: NeuralNetClassifier | None = None
+    device: str = "cpu"
+    compile: bool = False
+    compile_kwargs: dict[str, Any] = field(default_factory=dict)
+    torch_load_kwargs: Any = None
+    use_caching: Any = "auto"
+    in_shape: tuple[int, ...] = ()
+    n_classes: int = 0
+    dtype: torch.dtype = torch.float32
+    precision: str | None = None
+
+    # -- building ----------------------------------------------------------------------
+
+    def bind(self, X: Any, n_classes: int, precision: str | None = None) -> Recipe:
+        """Fit the recipe to data: shapes, dtype, and arguments the module left open.
+
+        Float64 rows train in float64 on the CPU; all else trains in float32.
+        """
+        in_shape = tuple(int(n) for n in X.shape[1:])
+        is_double = X.dtype == np.float64 and torch.device(self.device).type == "cpu"
+        module = _default_module(in_shape) if self.module is None else self.module
+        kwargs = self.module_kwargs
+        if not isinstance(module, nn.Module) or kwargs:
+            maker = type(module) if isinstance(module, nn.Module) else module
+            known = inspect.signature(maker).parameters
+            data = {"in_shape": in_shape, "n_classes": int(n_classes)}
+            kwargs = {**{key: data[key] for key in data if key in known}, **kwargs}
+        return replace(
+            self,
+            module=module,
+            module_kwargs=kwargs,
+            in_shape=in_shape,
+            n_classes=int(n_classes),
+            dtype=torch.float64 if is_double else torch.float32,
+            precision=precision,
+        )
+
+    def build(self, seed: int) -> nn.Module:
+        """Make a module with the initial weights that belong to `seed`, on the CPU."""
+        with torch_seeded(purpose_seed(seed, Purpose.INIT)):
+            if isinstance(self.module, nn.Module) and not self.module_kwargs:
+                module = _reinitialised(self.module)
+            elif isinstance(self.module, nn.Module):
+                module = type(self.module)(**self.module_kwargs)
+            else:
+                module = self.module(**self.module_kwargs)
+            if not isinstance(module, nn.Module):
+                raise TypeError(
+                    "The 'module' of the net must make a torch.nn.Module. "
+                    f"Got {type(module).__name__} from {self.module!r} instead."
+                )
+            if any(isinstance(p, UninitializedParameter) for p in module.parameters()):
+                with torch.no_grad():
+                    module.eval()(torch.zeros(2, *self.in_shape))
+        return module.to(self.dtype)
+
+    def restore(self, state: dict[str, Tensor]) -> nn.Module:
+        """Make a module with the given weights, ready to predict."""
+        module = self.build(0)
+        module.load_state_dict(state)
+        return module.eval()
+
+    def forward(self, module: nn.Module, x: Tensor) -> Tensor:
+        """Run a module on a batch, in reduced precision where that was asked for."""
+        if self.precision is None:
+            return module(x)
+        with torch.autocast(x.device.type, dtype=torch.bfloat16):
+            return module(x).to(x.dtype)
+
+    # -- what the engine needs -----------------------------------------------------------
+
+    def objective(self) -> CrossEntropy:
+        """Return the plain objective of the recipe's criterion."""
+        return CrossEntropy(self.class_weight, self.label_smoothing)
+
+    def callbacks(self) -> list[tuple[str, Callback]]:
+        """Return fresh copies of the user's callbacks, parameters applied."""
+        if self.net is None or self.net.callbacks == "disable" or not self.net.callbacks:
+            return []
+        net = copy.copy(self.net)
+        net.callbacks = copy.deepcopy(self.net.callbacks)
+        net.initialize_callbacks()
+        return [
+            (name, callback)
+            for name, callback in net.callbacks_
+            if name not in _DEFAULT_CALLBACKS and callback is not None
+        ]
+
+    def early_stopping(self) -> EarlyStopping | None:
+        """Return the stopping rule that the engine follows member by member."""
+        found = [cb for _, cb in self.callbacks() if _is_native_stopping(cb)]
+        return found[0] if found else None
+
+    def stack_blockers(self) -> list[str]:
+        """Say why members of this recipe cannot train together (empty if they can)."""
+        reasons = []
+        if self.optimizer not in ELEMENTWISE_OPTIMIZERS:
+            name = getattr(self.optimizer, "__name__", repr(self.optimizer))
+            reasons.append(f"optimiser {name} is not known to act on each number alone")
+        if self.compile:
+            reasons.append("compile=True compiles one module at a time")
+        reasons += [
+            f"callback {name} sees one network at a time"
+            for name, callback in self.callbacks()
+            if not _is_stackable(callback)
+        ]
+        return reasons
+
+
+def _default_module(in_shape: tuple[int, ...]) -> Any:
+    if len(in_shape) == 1:
+        return MLP
+    if len(in_shape) == 3 and in_shape[2] <= 4 < min(in_shape[:2]):
+        raise ValueError(
+            f"Images of shape {in_shape} look like (height, width, channels); the default "
+            "network takes (channels, height, width). Use X.transpose(0, 3, 1, 2)."
+        )
+    if len(in_shape) == 3:
+        return CifarResNet
+    raise ValueError(
+        f"No default network takes samples of shape {in_shape}; pass 'estimator', or give 2-D "
+        "tables (n, features) or 4-D images (n, channels, height, width)."
+    )
+
+
+def _is_native_stopping(callback: Any) -> bool:
+    return type(callback) is EarlyStopping and callback.monitor in MONITORS
+
+
+def _is_stackable(callback: Any) -> bool:
+    if type(callback) is LRScheduler:
+        return "ReduceLROnPlateau" not in (
+            callback.policy,
+            getattr(callback.policy, "__name__", None),
+        )
+    return _is_native_stopping(callback)
+
+
+def _reinitialised(module: nn.Module) -> nn.Module:
+    """Return a copy of a module with fresh weights, or refuse to."""
+    fresh = copy.deepcopy(module)
+    for name, part in fresh.named_modules():
+        if hasattr(part, "reset_parameters"):
+            part.reset_parameters()
+        elif part._parameters or any(True for _ in part.buffers(recurse=False)):
+            raise ValueError(
+                "The module was given as an instance, and its part "
+                f"{name or '(the module itself)'!r} of type {type(part).__name__} has no "
+                "reset_parameters(), so members could not start from different weights. "
+                "Pass the module's class instead (with module__* parameters)."
+            )
+    return fresh
+
+
+# -- reading ---------------------------------------------------------------------------
+
+
+def read_recipe(estimator: Any) -> Recipe:
+    """Read the recipe of one member from what the user passed as `estimator`."""
+    if estimator is None:
+        return Recipe(module=None)
+    if isinstance(estimator, nn.Module) or (
+        inspect.isclass(estimator) and issubclass(estimator, nn.Module)
+    ):
+        return Recipe(module=estimator)
+    if isinstance(estimator, NeuralNetClassifier):
+        return _read_net(estimator)
+    raise TypeError(
+        "The 'estimator' must be a skorch NeuralNetClassifier, a torch.nn.Module class or "
+        f"instance, or None. Got {estimator!r} of type {type(estimator).__name__} instead."
+    )
+
+
+def _refuse(parameter: str, must: str, value: Any) -> None:
+    raise ValueError(f"The {parameter!r} of the net must {must}. Got {value!r} instead.")
+
+
+def _read_net(net: NeuralNetClassifier) -> Recipe:
+    _check_class(net)
+    _check_switches(net)
+    _check_callbacks(net)
+    outputs_proba, class_weight, smoothing = _read_criterion(net)
+    train = net.get_params_for("iterator_train")
+    valid = net.get_params_for("iterator_valid")
+    _check_iterators(net, train, valid)
+    return Recipe(
+        module=net.module,
+        module_kwargs=net.get_params_for("module"),
+        outputs_proba=outputs_proba,
+        class_weight=class_weight,
+        label_smoothing=smoothing,
+        optimizer=net.optimizer,
+        optimizer_kwargs=net.get_params_for("optimizer"),
+        lr=net.lr,
+        max_epochs=_positive(net, "max_epochs", net.max_epochs),
+        batch_size=_batch_size(net, train.get("batch_size", net.batch_size)),
+        valid_batch_size=_batch_size(net, valid.get("batch_size", net.batch_size)),
+        shuffle=bool(train.get("shuffle", True)),
+        drop_last=bool(train.get("drop_last", False)),
+        train_split=_read_split(net),
+        net=net,
+        device=str(net.device),
+        compile=bool(net.compile),
+        compile_kwargs=net.get_params_for("compile"),
+        torch_load_kwargs=net.torch_load_kwargs,
+        use_caching=net.use_caching,
+    )
+
+
+def _check_class(net: NeuralNetClassifier) -> None:
+    mro = type(net).__mro__
+    subclasses = mro[: mro.index(NeuralNetClassifier)]
+    changed = sorted(
+        name
+        for owner in subclasses
+        for name, value in vars(owner).items()
+        if inspect.isfunction(value) and name != "__init__" and hasattr(NeuralNetClassifier, name)
+    )
+    if changed:
+        raise ValueError(
+            f"The net's class {type(net).__name__} overrides {', '.join(changed)} of "
+            "NeuralNetClassifier, which the stacked engine would not call. Put the change "
+            "into the module, the criterion or a callback instead."
+        )
+
+
+def _check_switches(net: NeuralNetClassifier) -> None:
+    if net.warm_start:
+        _refuse("warm_start", "be False; use 'warm_start' of the ensemble", net.warm_start)
+    if net.classes is not None and len(net.classes):
+        _refuse("classes", "be None, since the classes are found in y", net.classes)
+    if net.predict_nonlinearity not in ("auto", None):
+        _refuse("predict_nonlinearity", "be 'auto' or None", net.predict_nonlinearity)
+    if net.dataset is not SkorchDataset or net.get_params_for("dataset"):
+        _refuse("dataset", "be skorch's own, since rows are sliced from X", net.dataset)
+
+
+def _check_callbacks(net: NeuralNetClassifier) -> None:
+    for item in [] if net.callbacks in (None, "disable") else net.callbacks:
+        callback = item[1] if isinstance(item, (tuple, list)) else item
+        kind = callback if inspect.isclass(callback) else type(callback)
+        if issubclass(kind, _REFUSED_CALLBACKS):
+            raise ValueError(
+                f"The callback {kind.__name__} writes or reads one file for all members. "
+                "Keep the best epoch with EarlyStopping(load_best=True) and write the fitted "
+                "estimator with save()."
+            )
+
+
+def _read_criterion(net: NeuralNetClassifier) -> tuple[bool, Tensor | None, float]:
+    criterion, kwargs = net.criterion, net.get_params_for("criterion")
+    if isinstance(criterion, nn.Module) and not kwargs:
+        built = criterion
+    else:
+        maker = type(criterion) if isinstance(criterion, nn.Module) else criterion
+        built = maker(**kwargs)
+    if type(built) not in (nn.CrossEntropyLoss, nn.NLLLoss):
+        _refuse("criterion", "be CrossEntropyLoss (logits) or NLLLoss (probabilities)", criterion)
+    if built.reduction != "mean":
+        _refuse("criterion__reduction", "be 'mean'", built.reduction)
+    if built.ignore_index != -100:
+        _refuse("criterion__ignore_index", "be left alone, as every row has a class",
+                built.ignore_index)  # fmt: skip
+    smoothing = float(getattr(built, "label_smoothing", 0.0))
+    return type(built) is nn.NLLLoss, built.weight, smoothing
+
+
+def _check_iterators(net: NeuralNetClassifier, train: dict, valid: dict) -> None:
+    for name, allowed, given in (
+        ("iterator_train", {"batch_size", "shuffle", "drop_last"}, train),
+        ("iterator_valid", {"batch_size"}, valid),
+    ):
+        if getattr(net, name) is not DataLoader:
+            _refuse(name, "be torch's DataLoader, since rows are sliced by index",
+                    getattr(net, name))  # fmt: skip
+        unknown = sorted(set(given) - allowed)
+        if unknown:
+            raise ValueError(
+                f"The net's {name}__{unknown[0]} cannot be honoured: rows are sliced from "
+                f"memory by index and no loader runs. Supported are "
+                f"{', '.join(f'{name}__{key}' for key in sorted(allowed))}."
+            )
+
+
+def _positive(net: NeuralNetClassifier, name: str, value: Any) -> int:
+    if not isinstance(value, (int, np.integer)) or value < 1:
+        _refuse(name, "be an int of at least 1", value)
+    return int(value)
+
+
+def _batch_size(net: NeuralNetClassifier, value: Any) -> int:
+    return -1 if value == -1 else _positive(net, "batch_size", value)
+
+
+def _read_split(net: NeuralNetClassifier) -> Callable[..., Any] | None:
+    """Return the split the user asked for.
+
+    skorch holds out a fifth of the rows by default. Rows are not held out here unless the
+    user set a split of their own or a callback needs one.
+    """
+    split = net.train_split
+    if not split:
+        return None
+    is_default = type(split) is ValidSplit and vars(split) == vars(ValidSplit(5, stratified=True))
+    if is_default and not any(_needs_validation(cb) for cb in net.callbacks or []):
+        return None
+    return split
+
+
+def _needs_validation(item: Any) -> bool:
+    callback = item[1] if isinstance(item, (tuple, list)) else item
+    if inspect.isclass(callback):
+        return issubclass(callback, EarlyStopping)
+    if isinstance(callback, EarlyStopping):
+        return callback.monitor != "train_loss"
+    if isinstance(callback, LRScheduler):
+        return callback.monitor not in (None, "train_loss")
+    return not getattr(callback, "on_train", False) and hasattr(callback, "scoring")

@@ -1,0 +1,543 @@
+"""One network, and ensembles of networks that differ by their seed alone."""
+
+from __future__ import annotations
+
+import copy
+import numbers
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
+
+from skensemble._base import BaseNetworkClassifier, MemberDivergedError
+from skensemble._engine import MemberResult
+from skensemble._loader import FitData, Rows
+from skensemble._objectives import SumCrossEntropy
+from skensemble._planning import make_plan
+from skensemble._private import Interval, StrOptions, fit_context
+from skensemble._recipe import Recipe, read_recipe
+from skensemble._seeding import Purpose, member_seed, purpose_seed, root_seed
+from skensemble._sharding import Job, Member, train_members
+
+__all__ = ["DeepEnsembleClassifier", "NetworkClassifier"]
+
+_SAMPLE_ROWS = 4
+
+
+class NetworkClassifier(BaseNetworkClassifier):
+    """One neural network that obeys scikit-learn's contract.
+
+    It is what the members of a `DeepEnsembleClassifier` are: refitting a member with its
+    own ``random_state`` gives the same network again.
+
+    Parameters
+    ----------
+    estimator : NeuralNetClassifier, Module class or instance, default=None
+        The recipe: a skorch net says module, criterion, optimiser, learning rate, epochs,
+        batch size, device and callbacks. ``None`` takes a multi-layer perceptron for
+        tables and a small residual network for images, trained with Adam. ``in_shape``
+        and ``n_classes`` are filled in where the module's constructor has them.
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes, multiplied with the sample weights.
+    precision : {"bf16"} or None, default=None
+        Run forward passes in bfloat16 where that is safe (autocast).
+    random_state : int, RandomState instance or None, default=None
+        Seed of initial weights, order of samples and dropout.
+    verbose : int, default=0
+        1 tells what is trained how, 2 tells of every epoch.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels.
+    module_ : torch.nn.Module
+        The fitted network, in evaluation mode.
+    history_ : list of dict
+        One row an epoch: losses, held-out accuracy where rows were held out, seconds.
+    n_features_in_ : int
+        Number of features seen in `fit`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where `X` had names that are strings.
+
+    See Also
+    --------
+    DeepEnsembleClassifier : Several of them, averaged.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skensemble import NetworkClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> net = NetworkClassifier(random_state=0).fit(X, y)
+    >>> net.score(X, y) > 0.9
+    True
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {
+        "estimator": "no_validation",  # type: ignore[dict-item]
+        "class_weight": [StrOptions({"balanced"}), dict, None],
+        "precision": [StrOptions({"bf16"}), None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        estimator: Any = None,
+        *,
+        class_weight: Any = None,
+        precision: str | None = None,
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.estimator = estimator
+        self.class_weight = class_weight
+        self.precision = precision
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> NetworkClassifier:
+        """Train the network.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Tables, or images of shape (n_samples, channels, height, width); bytes of
+            images are scaled to [0, 1]. Memory maps are read batch by batch.
+        y : array-like of shape (n_samples,)
+            Labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights; a row of weight zero counts as absent.
+
+        Returns
+        -------
+        NetworkClassifier
+            The fitted estimator.
+        """
+        seed = root_seed(self.random_state)
+        job = _make_job(self, X, y, sample_weight, [seed], seed)
+        ((_, result),) = train_members(job, [Member(0, seed)], n_jobs=None)
+        if result.diverged_at is not None:
+            raise MemberDivergedError(
+                _divergence_message({0: result.diverged_at}, 1), {0: result.diverged_at}
+            )
+        self._set_result(job.recipe, result)
+        return self
+
+    def _set_result(self, recipe: Recipe, result: MemberResult) -> None:
+        self._recipe = recipe
+        self.module_ = _to_device(recipe.restore(result.state), recipe.device)
+        self.history_ = result.history
+
+    def _networks(self) -> Sequence[nn.Module]:
+        return [self.module_]
+
+    def _fuse_proba(self, logits: Tensor) -> Tensor:
+        return logits[0].softmax(-1)
+
+    def _fuse_log_proba(self, logits: Tensor) -> Tensor:
+        return logits[0].log_softmax(-1)
+
+    def _fuse_score(self, logits: Tensor) -> Tensor:
+        return logits[0]
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Tell whether there is a network to predict with."""
+        return hasattr(self, "module_")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state with the weights as NumPy arrays, so that hashes are stable."""
+        state = dict(super().__getstate__())
+        module = state.pop("module_", None)
+        if module is not None:
+            tensors = module.state_dict()
+            state["_weights"] = {name: value.cpu().numpy() for name, value in tensors.items()}
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Rebuild the network on its device, or on the CPU where that is missing."""
+        state = dict(state)
+        weights = state.pop("_weights", None)
+        super().__setstate__(state)
+        if weights is not None:
+            tensors = {name: torch.tensor(value) for name, value in weights.items()}
+            self.module_ = _to_device(self._recipe.restore(tensors), self._recipe.device)
+
+
+class DeepEnsembleClassifier(BaseNetworkClassifier):
+    """Networks of one architecture that differ by their seed, fused into one classifier.
+
+    Every member is trained on the same data by the same algorithm; only initial weights,
+    order of the samples and dropout masks differ [1]_. The fused prediction is the mean
+    of the members' probabilities, the softmax of their mean logits [2]_, or their vote.
+    Members train together, stacked along a leading axis, where that is faster.
+
+    Parameters
+    ----------
+    estimator : NeuralNetClassifier, Module class or instance, default=None
+        The recipe of a member; see `NetworkClassifier`. A module instance is
+        re-initialised for every member.
+    n_estimators : int, default=10
+        Number of members.
+    averaging : {"auto", "proba", "logit", "vote"}, default="auto"
+        How members are fused; may be changed after `fit`. "auto" averages
+        probabilities, and logits where ``joint=True``.
+    joint : bool, default=False
+        Train the sum: one network whose logits are the mean of the members', instead of
+        each member by itself.
+    bootstrap : bool, default=False
+        Whether each member draws its rows with replacement.
+    max_samples : int, float or None, default=None
+        Rows a member draws: a number, a share, or as many as there are.
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes, multiplied with the sample weights.
+    stack : int or "auto", default="auto"
+        How many members train together. It changes the speed, never a member.
+    n_jobs : int or None, default=None
+        joblib workers that stacks are dealt out to; a backend such as dask or ray is
+        chosen with :func:`joblib.parallel_config`. Without effect where ``joint=True``.
+    precision : {"bf16"} or None, default=None
+        Run forward passes in bfloat16 where that is safe (autocast).
+    warm_start : bool, default=False
+        Whether `fit` keeps the members it has and trains only those that are missing.
+    random_state : int, RandomState instance or None, default=None
+        Seed. Member `m` depends on it and on `m` alone.
+    verbose : int, default=0
+        1 tells what is trained how, 2 tells of every epoch.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels.
+    estimators_ : list of NetworkClassifier
+        The fitted members. ``len``, iteration and indexing of the ensemble reach them; a
+        slice is an ensemble of some of them.
+    n_features_in_ : int
+        Number of features seen in `fit`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where `X` had names that are strings.
+
+    See Also
+    --------
+    NetworkClassifier : One member.
+
+    References
+    ----------
+    .. [1] Lakshminarayanan, Pritzel and Blundell, "Simple and scalable predictive
+       uncertainty estimation using deep ensembles", 2017.
+    .. [2] Allen-Zhu and Li, "Towards understanding ensemble, knowledge distillation and
+       self-distillation in deep learning", 2023.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skensemble import DeepEnsembleClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> ensemble = DeepEnsembleClassifier(n_estimators=3, random_state=0).fit(X, y)
+    >>> ensemble.predict_members(X).shape
+    (3, 150, 3)
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {
+        **NetworkClassifier._parameter_constraints,
+        "n_estimators": [Interval(numbers.Integral, 1, None, closed="left")],
+        "averaging": [StrOptions({"auto", "proba", "logit", "vote"})],
+        "joint": ["boolean"],
+        "bootstrap": ["boolean"],
+        "max_samples": [
+            Interval(numbers.Integral, 1, None, closed="left"),
+            Interval(numbers.Real, 0, 1, closed="right"),
+            None,
+        ],
+        "stack": [Interval(numbers.Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "n_jobs": [numbers.Integral, None],
+        "warm_start": ["boolean"],
+    }
+
+    def __init__(
+        self,
+        estimator: Any = None,
+        n_estimators: int = 10,
+        *,
+        averaging: str = "auto",
+        joint: bool = False,
+        bootstrap: bool = False,
+        max_samples: Any = None,
+        class_weight: Any = None,
+        stack: Any = "auto",
+        n_jobs: int | None = None,
+        precision: str | None = None,
+        warm_start: bool = False,
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.estimator = estimator
+        self.n_estimators = n_estimators
+        self.averaging = averaging
+        self.joint = joint
+        self.bootstrap = bootstrap
+        self.max_samples = max_samples
+        self.class_weight = class_weight
+        self.stack = stack
+        self.n_jobs = n_jobs
+        self.precision = precision
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+
+    # -- fit -----------------------------------------------------------------------------
+
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> DeepEnsembleClassifier:
+        """Train the members.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Tables, or images of shape (n_samples, channels, height, width); bytes of
+            images are scaled to [0, 1]. Memory maps are read batch by batch.
+        y : array-like of shape (n_samples,)
+            Labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights; a row of weight zero counts as absent.
+
+        Returns
+        -------
+        DeepEnsembleClassifier
+            The fitted estimator.
+
+        Raises
+        ------
+        MemberDivergedError
+            If the loss of a member stopped being finite. The others are kept in
+            ``estimators_``; with ``warm_start=True`` the next `fit` trains what is missing.
+        """
+        if self.joint and (self.bootstrap or self.max_samples is not None):
+            raise ValueError(
+                "With joint=True all members see the same rows, so 'bootstrap' must be False and "
+                f"'max_samples' None. Got bootstrap={self.bootstrap}, "
+                f"max_samples={self.max_samples!r} instead."
+            )
+        kept = self._kept_members()
+        root = self._root if kept else root_seed(self.random_state)
+        wanted = [number for number in range(self.n_estimators) if number not in kept]
+        seeds = [member_seed(root, number) for number in wanted]
+        classes = self.classes_ if kept else None
+        job = _make_job(self, X, y, sample_weight, seeds or [root], root)
+        if kept and not np.array_equal(classes, self.classes_):
+            raise ValueError(
+                f"With warm_start=True the classes must stay {classes.tolist()}. "
+                f"Got {self.classes_.tolist()} instead."
+            )
+        members = [
+            Member(number, seed, self._draw_rows(job.data.rows, seed))
+            for number, seed in zip(wanted, seeds, strict=True)
+        ]
+        self._root = root
+        self._train(job, members, kept)
+        return self
+
+    def _kept_members(self) -> dict[int, NetworkClassifier]:
+        """Return the members a warm start keeps, by number."""
+        if not self.warm_start or not hasattr(self, "estimators_"):
+            return {}
+        kept = dict(zip(self._numbers, self.estimators_, strict=True))
+        if self.n_estimators < len(kept):
+            raise ValueError(
+                f"With warm_start=True 'n_estimators' must be at least {len(kept)}, the number "
+                f"of members there are. Got {self.n_estimators} instead."
+            )
+        if self.joint and self.n_estimators != len(kept):
+            raise ValueError(
+                "With joint=True members are parts of one network, which cannot grow from "
+                f"{len(kept)} to {self.n_estimators}; set warm_start=False to train it anew."
+            )
+        return kept
+
+    def _draw_rows(self, rows: np.ndarray, seed: int) -> np.ndarray | None:
+        if not self.bootstrap and self.max_samples is None:
+            return None
+        size = len(rows) if self.max_samples is None else self.max_samples
+        if not isinstance(size, numbers.Integral):
+            size = max(1, round(size * len(rows)))
+        if size > len(rows) and not self.bootstrap:
+            raise ValueError(
+                f"Without bootstrap 'max_samples' must be at most the number of rows, "
+                f"{len(rows)}. Got {size} instead."
+            )
+        draw = np.random.default_rng(purpose_seed(seed, Purpose.BOOTSTRAP))
+        return rows[draw.choice(len(rows), size, replace=self.bootstrap)]
+
+    def _train(
+        self, job: Job, members: list[Member], kept: dict[int, NetworkClassifier]
+    ) -> None:
+        """Train `members`; whatever happens, keep what was finished."""
+        done = dict(kept)
+        diverged: dict[int, int] = {}
+        try:
+            for member, result in train_members(job, members, self.n_jobs) if members else ():
+                if result.diverged_at is not None:
+                    diverged[member.number] = result.diverged_at
+                    continue
+                done[member.number] = self._make_member(job.recipe, member.seed, result)
+        finally:
+            self._recipe = job.recipe
+            self._numbers = sorted(done)
+            self.estimators_ = [done[number] for number in self._numbers]
+        if diverged:
+            raise MemberDivergedError(
+                _divergence_message(diverged, self.n_estimators), diverged
+            )
+
+    def _make_member(self, recipe: Recipe, seed: int, result: MemberResult) -> NetworkClassifier:
+        member = NetworkClassifier(
+            self.estimator,
+            class_weight=self.class_weight,
+            precision=self.precision,
+            random_state=seed,
+        )
+        for name in ("classes_", "n_features_in_", "feature_names_in_"):
+            if hasattr(self, name):
+                setattr(member, name, getattr(self, name))
+        member._set_result(recipe, result)
+        return member
+
+    # -- the members -----------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        check_is_fitted(self)
+        return len(self.estimators_)
+
+    def __iter__(self) -> Iterator[NetworkClassifier]:
+        check_is_fitted(self)
+        return iter(self.estimators_)
+
+    def __getitem__(self, index: Any) -> Any:
+        check_is_fitted(self)
+        if not isinstance(index, slice):
+            return self.estimators_[index]
+        if not self.estimators_[index]:
+            raise IndexError(f"{index} selects none of the {len(self)} members")
+        part = copy.copy(self)
+        part.estimators_ = self.estimators_[index]
+        part._numbers = self._numbers[index]
+        part.n_estimators = len(part.estimators_)
+        return part
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Tell whether there are members to predict with."""
+        return bool(getattr(self, "estimators_", None))
+
+    def predict_members(self, X: Any, *, response: str = "proba") -> np.ndarray:
+        """Predict with every member by itself.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Samples of the shape seen in `fit`.
+        response : {"proba", "logit"}, default="proba"
+            Probabilities, or the numbers before the softmax.
+
+        Returns
+        -------
+        ndarray of shape (n_members, n_samples, n_classes)
+            One prediction a member and sample.
+        """
+        if response not in ("proba", "logit"):
+            raise ValueError(
+                f"The 'response' of predict_members must be 'proba' or 'logit'. "
+                f"Got {response!r} instead."
+            )
+        if response == "logit":
+            return self._collect(X, lambda logits: logits, axis=1)
+        return self._collect(X, lambda logits: logits.softmax(-1), axis=1)
+
+    # -- fusion ------------------------------------------------------------------------------
+
+    def _networks(self) -> Sequence[nn.Module]:
+        return [member.module_ for member in self.estimators_]
+
+    def _averaging(self) -> str:
+        if self.averaging not in ("auto", "proba", "logit", "vote"):
+            raise ValueError(
+                "The 'averaging' parameter of DeepEnsembleClassifier must be a str among "
+                f"{{'auto', 'proba', 'logit', 'vote'}}. Got {self.averaging!r} instead."
+            )
+        if self.averaging == "auto":
+            return "logit" if self.joint else "proba"
+        return self.averaging
+
+    def _fuse_proba(self, logits: Tensor) -> Tensor:
+        averaging = self._averaging()
+        if averaging == "logit":
+            return logits.mean(0).softmax(-1)
+        if averaging == "proba":
+            return logits.softmax(-1).mean(0)
+        votes = nn.functional.one_hot(logits.argmax(-1), logits.shape[-1])
+        return votes.to(logits.dtype).mean(0)
+
+    def _fuse_log_proba(self, logits: Tensor) -> Tensor:
+        averaging = self._averaging()
+        if averaging == "logit":
+            return logits.mean(0).log_softmax(-1)
+        if averaging == "proba":
+            return logits.log_softmax(-1).logsumexp(0) - np.log(len(logits))
+        return self._fuse_proba(logits).log()
+
+    def _fuse_score(self, logits: Tensor) -> Tensor:
+        averaging = self._averaging()
+        if averaging == "logit":
+            return logits.mean(0)
+        return self._fuse_log_proba(logits) if averaging == "proba" else self._fuse_proba(logits)
+
+
+# -- what both share -------------------------------------------------------------------------
+
+
+def _make_job(
+    estimator: Any, X: Any, y: Any, sample_weight: Any, seeds: list[int], root: int
+) -> Job:
+    """Check the data, read the recipe, and plan how the members are trained."""
+    recipe = read_recipe(estimator.estimator)
+    data: FitData = estimator._check_fit(X, y, sample_weight)
+    recipe = recipe.bind(data.X, len(estimator.classes_), estimator.precision)
+    data = estimator._hold_out(data, recipe, purpose_seed(root, Purpose.SPLIT))
+    joint = bool(getattr(estimator, "joint", False))
+    sample = Rows(data.X, recipe.dtype).slice(0, min(_SAMPLE_ROWS, len(data.X)))
+    stack = getattr(estimator, "stack", 1)
+    plan = make_plan(recipe, sample, seeds, stack, joint=joint)
+    objective = recipe.objective()
+    if joint:
+        objective = SumCrossEntropy(objective.class_weight, objective.label_smoothing)
+    if estimator.verbose:
+        _say_plan(estimator, plan, len(seeds))
+    return Job(recipe, objective, plan, data, root, verbose=int(estimator.verbose))
+
+
+def _say_plan(estimator: Any, plan: Any, n_members: int) -> None:
+    how = f"{min(plan.size, n_members)} at a time as {plan.kind.__name__}"
+    why = f" because {plan.reason}" if plan.reason else ""
+    print(  # noqa: T201
+        f"[skensemble] {type(estimator).__name__}: {n_members} members, {how}{why}", flush=True
+    )
+
+
+def _divergence_message(diverged: dict[int, int], n_members: int) -> str:
+    lost = ", ".join(f"member {number} in epoch {epoch}" for number, epoch in diverged.items())
+    kept = n_members - len(diverged)
+    return (
+        f"The training loss became NaN or infinite: {lost}. {kept} of {n_members} members are "
+        "kept. Lower the learning rate, scale the features, or clip gradients; "
+        "with warm_start=True the next fit trains only the missing members."
+    )
+
+
+def _to_device(module: nn.Module, device: str) -> nn.Module:
+    """Move a module to its device, or leave it on the CPU where there is no such device."""
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        return module
+    return module.to(device)
