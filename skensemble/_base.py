@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from skorch.dataset import Dataset as SkorchDataset
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import check_consistent_length, compute_sample_weight
+from sklearn.utils import check_consistent_length, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
@@ -66,6 +66,8 @@ class BaseNetworkClassifier(ClassifierMixin, BaseEstimator, ABC):
         """Return `X` as an array of at least two axes, never copied if it is one already."""
         if isinstance(X, Tensor):
             X = X.detach().cpu().numpy()
+        if not reset and self._is_fine(X):
+            return X
         if _slices_only(X):
             X = self._check_store(X, reset)
         else:
@@ -77,6 +79,17 @@ class BaseNetworkClassifier(ClassifierMixin, BaseEstimator, ABC):
                 f"expecting samples of shape {self._recipe.in_shape}."
             )
         return X
+
+    def _is_fine(self, X: Any) -> bool:
+        """Whether scikit-learn's checks, slow beside a small network, would pass `X` as is."""
+        return (
+            type(X) is np.ndarray
+            and X.dtype in (np.float32, np.float64)
+            and len(X) > 0
+            and tuple(X.shape[1:]) == self._recipe.in_shape
+            and not hasattr(self, "feature_names_in_")
+            and bool(np.isfinite(X.sum()))
+        )
 
     def _check_store(self, X: Any, reset: bool) -> Any:
         """Check an array store a chunk at a time."""
@@ -127,13 +140,23 @@ class BaseNetworkClassifier(ClassifierMixin, BaseEstimator, ABC):
             weight = check_sample_weight(
                 sample_weight, stand_in, dtype=dtype, ensure_non_negative=True
             )
-        if getattr(self, "class_weight", None) is not None:
-            by_class = compute_sample_weight(self.class_weight, y).astype(dtype)
-            weight = by_class if weight is None else weight * by_class
         if weight is not None and not weight.any():
             raise ValueError(
                 "Sample weights must contain at least one non-zero number; all are zero."
             )
+        if getattr(self, "class_weight", None) is not None:
+            weight = self._weigh_classes(np.ones(len(y), dtype) if weight is None else weight, y)
+        return weight
+
+    def _weigh_classes(self, weight: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Multiply weights with those of the classes; rows without weight do not count."""
+        rows = np.flatnonzero(weight)
+        present = np.unique(y[rows])
+        by_class = compute_class_weight(
+            self.class_weight, classes=present, y=y[rows], sample_weight=weight[rows]
+        )
+        weight = weight.copy()
+        weight[rows] *= by_class[np.searchsorted(present, y[rows])]
         return weight
 
     def _hold_out(self, data: FitData, recipe: Recipe, seed: int) -> FitData:
@@ -187,7 +210,8 @@ class BaseNetworkClassifier(ClassifierMixin, BaseEstimator, ABC):
             where = slice(start, min(start + step, len(rows)))
             with torch.inference_mode():
                 x = rows.slice(where.start, where.stop)
-                outputs = torch.stack([recipe.forward(module, x) for module in modules])
+                each = [recipe.forward(module, x) for module in modules]
+                outputs = each[0].unsqueeze(0) if len(each) == 1 else torch.stack(each)
                 logits = log_proba(outputs) if recipe.outputs_proba else outputs
             yield where, logits
 
@@ -267,7 +291,8 @@ class BaseNetworkClassifier(ClassifierMixin, BaseEstimator, ABC):
         ndarray of shape (n_samples,)
             Members of ``classes_``.
         """
-        return self.classes_[self._collect(X, lambda z: self._fuse_score(z).argmax(-1))]
+        positions = self._collect(X, lambda logits: self._fuse_score(logits).argmax(-1))
+        return self.classes_[positions]
 
 
 def _seeded_split(split: Any, seed: int) -> Any:

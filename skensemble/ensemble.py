@@ -17,7 +17,7 @@ from skensemble._engine import MemberResult
 from skensemble._loader import FitData, Rows
 from skensemble._objectives import SumCrossEntropy
 from skensemble._planning import make_plan
-from skensemble._private import Interval, StrOptions, fit_context
+from skensemble._private import Interval, RealNotInt, StrOptions, fit_context
 from skensemble._recipe import Recipe, read_recipe
 from skensemble._seeding import Purpose, member_seed, purpose_seed, root_seed
 from skensemble._sharding import Job, Member, train_members
@@ -250,7 +250,7 @@ class DeepEnsembleClassifier(BaseNetworkClassifier):
         "bootstrap": ["boolean"],
         "max_samples": [
             Interval(numbers.Integral, 1, None, closed="left"),
-            Interval(numbers.Real, 0, 1, closed="right"),
+            Interval(RealNotInt, 0, 1, closed="right"),
             None,
         ],
         "stack": [Interval(numbers.Integral, 1, None, closed="left"), StrOptions({"auto"})],

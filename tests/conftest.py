@@ -1,0 +1,8 @@
+"""Settings for all tests."""
+
+import os
+
+# Before scikit-learn and SciPy are imported: the common checks then cover array API inputs.
+os.environ.setdefault("SCIPY_ARRAY_API", "1")
+# Test networks are so small that a second thread costs more than it brings.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
