@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -10,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from skorch.dataset import Dataset as SkorchDataset
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_consistent_length, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
+from skorch.dataset import Dataset as SkorchDataset
 from torch import Tensor, nn
 
 from skensemble._engine import log_proba
@@ -53,6 +54,15 @@ def _slices_only(X: Any) -> bool:
     return all(hasattr(X, name) for name in ("shape", "dtype", "__getitem__", "__len__"))
 
 
+def _surely_finite(X: np.ndarray) -> bool:
+    """Whether one pass shows `X` to be finite; a "no" leaves the question open."""
+    if not X.flags.c_contiguous:
+        return False
+    with np.errstate(all="ignore"):
+        flat = X.reshape(-1)
+        return bool(np.isfinite(np.dot(flat, flat)))
+
+
 def _is_bytes(X: Any) -> bool:
     return getattr(X, "dtype", None) == np.uint8
 
@@ -88,7 +98,7 @@ class BaseNetworkClassifier(ClassifierMixin, BaseEstimator, ABC):
             and len(X) > 0
             and tuple(X.shape[1:]) == self._recipe.in_shape
             and not hasattr(self, "feature_names_in_")
-            and bool(np.isfinite(X.sum()))
+            and _surely_finite(X)
         )
 
     def _check_store(self, X: Any, reset: bool) -> Any:
@@ -97,7 +107,7 @@ class BaseNetworkClassifier(ClassifierMixin, BaseEstimator, ABC):
             raise ValueError(
                 f"Expected an array of at least 2 axes and 1 row. Got shape={tuple(X.shape)}."
             )
-        step = max(1, _CHUNK_NUMBERS // max(1, int(np.prod(X.shape[1:]))))
+        step = max(1, _CHUNK_NUMBERS // max(1, math.prod(X.shape[1:])))
         for start in range(0, len(X) if np.dtype(X.dtype).kind == "f" else 0, step):
             if not np.isfinite(np.asarray(X[start : start + step])).all():
                 raise ValueError(
@@ -204,7 +214,7 @@ class BaseNetworkClassifier(ClassifierMixin, BaseEstimator, ABC):
         modules, recipe = self._networks(), self._recipe
         parameter = next(modules[0].parameters(), torch.empty(0))
         rows = Rows(X, recipe.dtype, parameter.device)
-        numbers = max(int(np.prod(X.shape[1:])), len(modules) * len(self.classes_))
+        numbers = max(math.prod(X.shape[1:]), len(modules) * len(self.classes_))
         step = min(_CHUNK_ROWS, max(32, _CHUNK_NUMBERS // numbers))
         for start in range(0, len(rows), step):
             where = slice(start, min(start + step, len(rows)))
@@ -298,6 +308,7 @@ class BaseNetworkClassifier(ClassifierMixin, BaseEstimator, ABC):
 def _seeded_split(split: Any, seed: int) -> Any:
     """Give a split that would draw from NumPy's global generator a seed of ours."""
     split = copy.deepcopy(split)
+    owner: Any
     for owner in (split, getattr(split, "cv", None)):
         draws = not hasattr(owner, "shuffle") or owner.shuffle
         if draws and getattr(owner, "random_state", 0) is None:

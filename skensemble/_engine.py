@@ -130,7 +130,7 @@ class StackNet(NeuralNetClassifier):
         outputs_proba: bool = False,
         autocast: torch.dtype | None = None,
         early_stopping: MemberEarlyStopping | None = None,
-        loader: dict[str, Any] | None = None,
+        loader: dict[str, Any],
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -144,7 +144,7 @@ class StackNet(NeuralNetClassifier):
         self.outputs_proba = outputs_proba
         self.autocast = autocast
         self.early_stopping = early_stopping
-        self.loader = loader or {}
+        self.loader = loader
 
     # -- what skorch builds ------------------------------------------------------------
 
@@ -190,13 +190,11 @@ class StackNet(NeuralNetClassifier):
         """Slice batches by index instead of starting a ``DataLoader``."""
         data, index = dataset.data, dataset.index
         if training:
-            drop_last = self.loader.get("drop_last", False)
+            drop_last = bool(self.loader["drop_last"])
             return MemberBatches(data, index, self.batch_size, self.orders, drop_last)
-        return MemberBatches(data, index, self.loader.get("valid_batch_size", self.batch_size))
+        return MemberBatches(data, index, int(self.loader["valid_batch_size"]))
 
-    def forward_iter(
-        self, X: Any, training: bool = False, device: str = "cpu"
-    ) -> Iterator[Tensor]:
+    def forward_iter(self, X: Any, training: bool = False, device: str = "cpu") -> Iterator[Tensor]:
         """Yield the first member's logits batch by batch, for callbacks that predict."""
         rows = Rows(np.asarray(X), self._train.data.rows.dtype, self.device)
         self._set_training(training)
@@ -289,9 +287,9 @@ class StackNet(NeuralNetClassifier):
         return hits.expand(len(logits))
 
     def _record(self, name: str, values: Tensor) -> None:
-        values = values.expand(self.module_.n_members).double().cpu().numpy()
-        self._member_rows[-1][name] = values
-        self.history.record(name, float(values.mean()))
+        numbers = values.expand(self.module_.n_members).double().cpu().numpy()
+        self._member_rows[-1][name] = numbers
+        self.history.record(name, float(numbers.mean()))
 
     # -- the whole fit -----------------------------------------------------------------
 

@@ -115,9 +115,7 @@ def _check_outputs(module: nn.Module, recipe: Recipe, sample: Tensor) -> None:
         with torch.no_grad(), torch_seeded(0):
             outputs = module.eval()(sample)
     except Exception as error:  # whatever the user's forward raises
-        raise ValueError(
-            f"The module {type(module).__name__} failed on {rows}: {error}"
-        ) from error
+        raise ValueError(f"The module {type(module).__name__} failed on {rows}: {error}") from error
     shape = getattr(outputs, "shape", None)
     if shape != (len(sample), recipe.n_classes):
         raise ValueError(
@@ -215,7 +213,9 @@ def _check_same(
             raise
         except Exception as error:  # whatever vmap or the user's forward raises
             message = str(error).strip().splitlines()
-            raise CannotStack(f"vmap cannot run it ({message[0] if message else error!r})") from error
+            raise CannotStack(
+                f"vmap cannot run it ({message[0] if message else error!r})"
+            ) from error
         wanted = torch.stack(expected)
         if outputs.shape != wanted.shape or not torch.allclose(outputs, wanted, 1e-3, 1e-4):
             raise CannotStack("its members give other results together than alone")

@@ -329,6 +329,7 @@ def _check_callbacks(net: NeuralNetClassifier) -> None:
 
 def _read_criterion(net: NeuralNetClassifier) -> tuple[bool, Tensor | None, float]:
     criterion, kwargs = net.criterion, net.get_params_for("criterion")
+    built: Any
     if isinstance(criterion, nn.Module) and not kwargs:
         built = criterion
     else:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -64,7 +65,7 @@ def make_shards(members: list[Member], size: int, n_workers: int) -> list[list[M
     """
     n_shards = max(-(-len(members) // size), min(n_workers, len(members)))
     bounds = [len(members) * i // n_shards for i in range(n_shards + 1)]
-    return [members[a:b] for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+    return [members[a:b] for a, b in pairwise(bounds)]
 
 
 def shard_device(device: str, shard: int) -> str:

@@ -40,7 +40,7 @@ class MemberStack(nn.Module, ABC):
     def member_state(self, member: int) -> dict[str, Tensor]:
         """Return a copy of one member's state dict."""
 
-    def set_draws(self, generators: Sequence[torch.Generator]) -> None:  # noqa: B027
+    def set_draws(self, generators: Sequence[torch.Generator]) -> None:
         """Take the members' generators, for stacks that draw random numbers themselves."""
 
 
@@ -113,9 +113,7 @@ class _Stacked(MemberStack):
         for name, value in tensors.items():
             if name in self._names:
                 known[id(value)] = name
-        return {
-            name: known[id(tensors[name])] for name in module.state_dict() if name in tensors
-        }
+        return {name: known[id(tensors[name])] for name in module.state_dict() if name in tensors}
 
     def stacked(self, name: str) -> Tensor:
         """Return a stacked parameter or buffer by the user's name."""
@@ -149,9 +147,7 @@ class VmapStack(_Stacked):
         """Run all members on their batches at once."""
         names = {name: self.stacked(name) for name in self._names}
         shared = len(x) != self.n_members
-        batched = torch.func.vmap(
-            self._one, in_dims=(0, None if shared else 0), randomness="error"
-        )
+        batched = torch.func.vmap(self._one, in_dims=(0, None if shared else 0), randomness="error")
         return batched(names, x[0] if shared else x)
 
     def _one(self, tensors: dict[str, Tensor], x: Tensor) -> Tensor:
@@ -227,7 +223,7 @@ class GraphStack(_Stacked):
             return lambda x, *_: x.flatten(2)
         raise CannotStack(f"{node.target} has no batched form")
 
-    def _layer(self, name: str, layer: nn.Module) -> Callable[[Tensor], Tensor]:
+    def _layer(self, name: str, layer: Any) -> Callable[[Tensor], Tensor]:
         kind = type(layer)
         if kind in _ELEMENTWISE_MODULES:
             return layer.forward
@@ -250,9 +246,7 @@ class GraphStack(_Stacked):
         weight, bias = f"{name}.weight", f"{name}.bias"
         if layer.bias is None:
             return lambda x: x @ self.stacked(weight).mT
-        return lambda x: torch.baddbmm(
-            self.stacked(bias).unsqueeze(1), x, self.stacked(weight).mT
-        )
+        return lambda x: torch.baddbmm(self.stacked(bias).unsqueeze(1), x, self.stacked(weight).mT)
 
     def _dropout(self, x: Tensor, p: float) -> Tensor:
         if not self.training or p == 0:
@@ -275,6 +269,7 @@ class GraphStack(_Stacked):
     def _batch_norm(self, name: str, layer: nn.BatchNorm1d) -> Callable[[Tensor], Tensor]:
         if layer.momentum is None or not layer.track_running_stats or not layer.affine:
             raise CannotStack("only BatchNorm1d with its default switches has a batched form")
+        momentum: float = layer.momentum
 
         def flat(what: str) -> Tensor:
             return self.stacked(f"{name}.{what}").flatten()
@@ -288,7 +283,7 @@ class GraphStack(_Stacked):
             out = F.batch_norm(
                 x.transpose(0, 1).reshape(n_samples, n_members * n_units),
                 flat("running_mean"), flat("running_var"), flat("weight"), flat("bias"),
-                self.training, layer.momentum, layer.eps,
+                self.training, momentum, layer.eps,
             )  # fmt: skip
             return out.view(n_samples, n_members, n_units).transpose(0, 1)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import numbers
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -76,8 +76,8 @@ class NetworkClassifier(BaseNetworkClassifier):
     True
     """
 
-    _parameter_constraints: dict[str, list[Any]] = {
-        "estimator": "no_validation",  # type: ignore[dict-item]
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "estimator": "no_validation",
         "class_weight": [StrOptions({"balanced"}), dict, None],
         "precision": [StrOptions({"bf16"}), None],
         "random_state": ["random_state"],
@@ -242,7 +242,7 @@ class DeepEnsembleClassifier(BaseNetworkClassifier):
     (3, 150, 3)
     """
 
-    _parameter_constraints: dict[str, list[Any]] = {
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
         **NetworkClassifier._parameter_constraints,
         "n_estimators": [Interval(numbers.Integral, 1, None, closed="left")],
         "averaging": [StrOptions({"auto", "proba", "logit", "vote"})],
@@ -323,10 +323,10 @@ class DeepEnsembleClassifier(BaseNetworkClassifier):
                 f"max_samples={self.max_samples!r} instead."
             )
         kept = self._kept_members()
-        root = self._root if kept else root_seed(self.random_state)
+        root = int(getattr(self, "_root", 0)) if kept else root_seed(self.random_state)
         wanted = [number for number in range(self.n_estimators) if number not in kept]
         seeds = [member_seed(root, number) for number in wanted]
-        classes = self.classes_ if kept else None
+        classes = self.classes_ if kept else np.empty(0)
         job = _make_job(self, X, y, sample_weight, seeds or [root], root)
         if kept and not np.array_equal(classes, self.classes_):
             raise ValueError(
@@ -337,7 +337,7 @@ class DeepEnsembleClassifier(BaseNetworkClassifier):
             Member(number, seed, self._draw_rows(job.data.rows, seed))
             for number, seed in zip(wanted, seeds, strict=True)
         ]
-        self._root = root
+        self._root: int = root
         self._train(job, members, kept)
         return self
 
@@ -361,7 +361,7 @@ class DeepEnsembleClassifier(BaseNetworkClassifier):
     def _draw_rows(self, rows: np.ndarray, seed: int) -> np.ndarray | None:
         if not self.bootstrap and self.max_samples is None:
             return None
-        size = len(rows) if self.max_samples is None else self.max_samples
+        size: Any = len(rows) if self.max_samples is None else self.max_samples
         if not isinstance(size, numbers.Integral):
             size = max(1, round(size * len(rows)))
         if size > len(rows) and not self.bootstrap:
@@ -372,9 +372,7 @@ class DeepEnsembleClassifier(BaseNetworkClassifier):
         draw = np.random.default_rng(purpose_seed(seed, Purpose.BOOTSTRAP))
         return rows[draw.choice(len(rows), size, replace=self.bootstrap)]
 
-    def _train(
-        self, job: Job, members: list[Member], kept: dict[int, NetworkClassifier]
-    ) -> None:
+    def _train(self, job: Job, members: list[Member], kept: dict[int, NetworkClassifier]) -> None:
         """Train `members`; whatever happens, keep what was finished."""
         done = dict(kept)
         diverged: dict[int, int] = {}
@@ -389,9 +387,7 @@ class DeepEnsembleClassifier(BaseNetworkClassifier):
             self._numbers = sorted(done)
             self.estimators_ = [done[number] for number in self._numbers]
         if diverged:
-            raise MemberDivergedError(
-                _divergence_message(diverged, self.n_estimators), diverged
-            )
+            raise MemberDivergedError(_divergence_message(diverged, self.n_estimators), diverged)
 
     def _make_member(self, recipe: Recipe, seed: int, result: MemberResult) -> NetworkClassifier:
         member = NetworkClassifier(

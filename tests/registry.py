@@ -1,8 +1,8 @@
 """Every public estimator in cheap settings; the common tests run over this list."""
 
 import torch
-from skorch import NeuralNetClassifier
 from sklearn.base import BaseEstimator
+from skorch import NeuralNetClassifier
 
 import skensemble
 from skensemble import DeepEnsembleClassifier, NetworkClassifier

@@ -1,0 +1,54 @@
+"""The private names of scikit-learn we lean on still mean what they meant."""
+
+import numbers
+
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import InvalidParameterError
+
+from skensemble import _private
+
+
+class Probe(BaseEstimator):
+    _parameter_constraints = {  # noqa: RUF012
+        "share": [
+            _private.Interval(numbers.Integral, 1, None, closed="left"),
+            _private.Interval(_private.RealNotInt, 0, 1, closed="right"),
+        ],
+        "mode": [_private.StrOptions({"a", "b"}), None],
+    }
+
+    def __init__(self, share=1, mode=None):
+        self.share = share
+        self.mode = mode
+
+    @_private.fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y=None):
+        return self
+
+
+@pytest.mark.parametrize("params", [{"share": 3}, {"share": 0.5}, {"mode": "a"}])
+def test_fit_context_accepts(params):
+    assert Probe(**params).fit([[0]]).get_params()["share"] == params.get("share", 1)
+
+
+@pytest.mark.parametrize("params", [{"share": 0}, {"share": 1.5}, {"mode": "c"}, {"mode": 1}])
+def test_fit_context_refuses(params):
+    (name,) = params
+    with pytest.raises(InvalidParameterError, match=f"The '{name}' parameter of Probe must be"):
+        Probe(**params).fit([[0]])
+
+
+def test_check_sample_weight():
+    X = np.ones((3, 1), dtype=np.float32)
+    weight = _private.check_sample_weight([1, 2, 3], X, dtype=np.float32)
+    assert weight.dtype == np.float32
+    with pytest.raises(ValueError, match="Negative values"):
+        _private.check_sample_weight([1, -2, 3], X, ensure_non_negative=True)
+
+
+def test_check_y():
+    np.testing.assert_array_equal(_private.check_y(["b", "a"]), ["b", "a"])
+    with pytest.raises(ValueError, match="NaN"):
+        _private.check_y([1.0, np.nan])
