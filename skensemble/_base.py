@@ -81,7 +81,7 @@ class BaseNetworkClassifier(ClassifierMixin, BaseEstimator, ABC):
         if _slices_only(X):
             X = self._check_store(X, reset)
         else:
-            dtype = None if _is_bytes(X) else [np.float32, np.float64]
+            dtype = None if _is_bytes(X) else [np.float64, np.float32]
             X = validate_data(self, X, reset=reset, dtype=dtype, allow_nd=True)
         if not reset and tuple(X.shape[1:]) != self._recipe.in_shape:
             raise ValueError(

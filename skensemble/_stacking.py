@@ -173,6 +173,14 @@ _ELEMENTWISE_FUNCTIONS = {
     torch.add, torch.sub, torch.mul, operator.add, operator.sub, operator.mul,
     operator.neg, operator.truediv, torch.sin, torch.cos, torch.exp, torch.square,
 }  # fmt: skip
+_SOFTMAXES: dict[Any, Callable[..., Tensor]] = {
+    torch.softmax: torch.softmax,
+    torch.log_softmax: torch.log_softmax,
+    F.softmax: torch.softmax,
+    F.log_softmax: torch.log_softmax,
+    "softmax": torch.softmax,
+    "log_softmax": torch.log_softmax,
+}
 _ELEMENTWISE_METHODS = {"relu", "tanh", "sigmoid", "add", "sub", "mul", "square", "exp"}
 
 
@@ -218,6 +226,9 @@ class GraphStack(_Stacked):
             return node.target  # type: ignore[return-value]
         if node.op == "call_method" and node.target in _ELEMENTWISE_METHODS:
             return _method(str(node.target))
+        if node.target in _SOFTMAXES and {*node.args[1:], *node.kwargs.values()} <= {1, -1}:
+            along = _SOFTMAXES[node.target]
+            return lambda x, *_, **__: along(x, -1)
         is_flatten = node.target in (torch.flatten, "flatten")
         if is_flatten and node.args[1:] in ((1,), (1, -1)) and not node.kwargs:
             return lambda x, *_: x.flatten(2)
