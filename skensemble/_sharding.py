@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from joblib import Parallel, delayed, effective_n_jobs
+from joblib.parallel import get_active_backend
 
 from skensemble._early_stopping import MemberEarlyStopping
 from skensemble._engine import MemberResult, Split, StackNet
@@ -85,7 +86,9 @@ def train_members(
         delayed(train_shard)(job, shard, shard_device(job.recipe.device, number))
         for number, shard in enumerate(shards)
     )
-    parallel = Parallel(n_jobs=n_jobs, return_as="generator")
+    # Finished members are kept as they come, where the backend (unlike ray's) can do that.
+    streams = get_active_backend()[0].supports_return_generator
+    parallel = Parallel(n_jobs=n_jobs, return_as="generator" if streams else "list")
     for shard, results in zip(shards, parallel(calls), strict=True):
         yield from zip(shard, results, strict=True)
 

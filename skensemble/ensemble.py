@@ -31,7 +31,8 @@ class NetworkClassifier(BaseNetworkClassifier):
     """One neural network that obeys scikit-learn's contract.
 
     It is what the members of a `DeepEnsembleClassifier` are: refitting a member with its
-    own ``random_state`` gives the same network again.
+    own ``random_state`` gives the same network again, unless the ensemble drew rows for it,
+    held rows out at random, or trained the sum.
 
     Parameters
     ----------
