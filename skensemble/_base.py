@@ -129,7 +129,7 @@ class BaseNetworkClassifier(ClassifierMixin, BaseEstimator, ABC):
         if len(self.classes_) < 2:
             raise ValueError(
                 f"{type(self).__name__} needs at least 2 classes in y; got 1 class: "
-                f"{self.classes_[0]!r}."
+                f"{self.classes_.tolist()[0]!r}."
             )
         weight = self._check_weight(sample_weight, y, X)
         # A row of weight zero is a row that is not there, also for batches and orders.
@@ -149,10 +149,6 @@ class BaseNetworkClassifier(ClassifierMixin, BaseEstimator, ABC):
             stand_in = np.empty((len(y), 1), dtype=dtype)
             weight = check_sample_weight(
                 sample_weight, stand_in, dtype=dtype, ensure_non_negative=True
-            )
-        if weight is not None and not weight.any():
-            raise ValueError(
-                "Sample weights must contain at least one non-zero number; all are zero."
             )
         if getattr(self, "class_weight", None) is not None:
             weight = self._weigh_classes(np.ones(len(y), dtype) if weight is None else weight, y)

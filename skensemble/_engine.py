@@ -321,7 +321,7 @@ class StackNet(NeuralNetClassifier):
         """Close the row; find members that diverged or may stop."""
         self.history.record("dur", time.perf_counter() - self._epoch_start)
         epoch, row = len(self.history), self._member_rows[-1]
-        for member in np.flatnonzero(~np.isfinite(row["train_loss"])):
+        for member in np.flatnonzero(~np.isfinite(row["train_loss"]) & ~self._stopped()):
             self._diverged.setdefault(int(member), epoch)
         if self.early_stopping is not None:
             scores = row[self.early_stopping.recipe.monitor]
@@ -343,10 +343,13 @@ class StackNet(NeuralNetClassifier):
             raise _StopTraining
 
     def _nobody_left(self) -> bool:
-        stopped = set(self._diverged)
-        if self.early_stopping is not None:
-            stopped |= set(np.flatnonzero(self.early_stopping.stopped).tolist())
+        stopped = set(self._diverged) | set(np.flatnonzero(self._stopped()).tolist())
         return len(stopped) == self.module_.n_members
+
+    def _stopped(self) -> np.ndarray:
+        if self.early_stopping is None:
+            return np.zeros(self.module_.n_members, dtype=bool)
+        return self.early_stopping.stopped
 
     def _say(self, epoch: int) -> None:
         numbers = "  ".join(
@@ -365,10 +368,12 @@ class StackNet(NeuralNetClassifier):
         if self.early_stopping is not None and self.early_stopping.stopped[member]:
             last = self.early_stopping.best_epoch[member] + self.early_stopping.recipe.patience
             rows = rows[:last]
+        # The last step of all can still lose the weights after a finite loss.
+        lost = not all(bool(value.isfinite().all()) for value in state.values())
         return MemberResult(
             {name: value.cpu() for name, value in state.items()},
             rows,
-            self._diverged.get(member),
+            self._diverged.get(member, len(self.history) if lost else None),
         )
 
     # -- what a user's callback sees: one member, as in skorch ---------------------------

@@ -80,7 +80,6 @@ def make_plan(
         Whether all members must be in one stack, as for the trained sum.
     """
     module = recipe.build(seeds[0])
-    _check_outputs(module, recipe, sample)
     blockers = recipe.stack_blockers()
     alone = Plan(
         LoopStack,
@@ -105,21 +104,22 @@ def make_plan(
             _check_same(VmapStack, recipe, sample, seeds)
         except CannotStack as no_vmap:
             return replace(alone, reason=f"{reason}; {no_vmap}")
-    return alone if wanted == 1 else Plan(kind, wanted)
+    return alone if wanted == 1 else replace(alone, kind=kind, size=wanted)
 
 
-def _check_outputs(module: nn.Module, recipe: Recipe, sample: Tensor) -> None:
-    """Run a module once and say what is wrong with its outputs."""
+def check_recipe(recipe: Recipe, sample: Tensor) -> Recipe:
+    """Run a module once, say what is wrong with its outputs, and note if it alters inputs."""
     rows = f"{len(sample)} rows of shape {tuple(sample.shape[1:])} and dtype {sample.dtype}"
+    given, name = sample.clone(), getattr(recipe.module, "__name__", type(recipe.module).__name__)
     try:
         with torch.no_grad(), torch_seeded(0):
-            outputs = module.eval()(sample)
+            outputs = recipe.build(0).eval()(given)
     except Exception as error:  # whatever the user's forward raises
-        raise ValueError(f"The module {type(module).__name__} failed on {rows}: {error}") from error
+        raise ValueError(f"The module {name} failed on {rows}: {error}") from error
     shape = getattr(outputs, "shape", None)
     if shape != (len(sample), recipe.n_classes):
         raise ValueError(
-            f"The module {type(module).__name__} must return one tensor of shape (n_samples, "
+            f"The module {name} must return one tensor of shape (n_samples, "
             f"n_classes), here ({len(sample)}, {recipe.n_classes}), for {rows}. Got "
             f"{type(outputs).__name__ if shape is None else tuple(shape)} instead."
         )
@@ -128,10 +128,11 @@ def _check_outputs(module: nn.Module, recipe: Recipe, sample: Tensor) -> None:
         if outputs.min() < 0 or not torch.allclose(sums, torch.ones_like(sums), atol=1e-3):
             raise ValueError(
                 "The criterion NLLLoss means, as in skorch, that the module returns "
-                f"probabilities. Got rows of {type(module).__name__} with smallest entry "
+                f"probabilities. Got rows of {name} with smallest entry "
                 f"{outputs.min():.3g} and sum {sums[0]:.3g}. End the module with a softmax, or "
                 "use criterion=torch.nn.CrossEntropyLoss with plain logits."
             )
+    return replace(recipe, writes_input=not torch.equal(given, sample))
 
 
 def _affordable(module: nn.Module, recipe: Recipe, all_of: int | None) -> int:
@@ -151,7 +152,7 @@ def _draws(module: nn.Module, sample: Tensor) -> bool:
     """Whether a forward pass in training draws from torch's global generator."""
     with torch_seeded(0), torch.no_grad():
         before = torch.get_rng_state()
-        module.train()(sample)
+        module.train()(sample.clone())
         return not torch.equal(before, torch.get_rng_state())
 
 
@@ -172,7 +173,7 @@ def count_macs(module: nn.Module, sample: Tensor) -> float:
     ]
     was_training = module.training
     with torch.no_grad():
-        module.eval()(sample[:1])
+        module.eval()(sample[:1].clone())
     module.train(was_training)
     for handle in handles:
         handle.remove()
@@ -205,9 +206,9 @@ def _check_same(
         expected = []
         for module, seed in zip(alone, seeds, strict=True):
             with torch_seeded(purpose_seed(seed, Purpose.FORWARD)):
-                expected.append(module.train(training)(x))
+                expected.append(module.train(training)(x.clone()))
         try:
-            outputs = stack.train(training)(x.unsqueeze(0))
+            outputs = stack.train(training)(x.clone().unsqueeze(0))
             outputs.sum().backward()
         except CannotStack:
             raise

@@ -88,6 +88,7 @@ class Recipe:
     n_classes: int = 0
     dtype: torch.dtype = torch.float32
     precision: str | None = None
+    writes_input: bool = False
 
     # -- building ----------------------------------------------------------------------
 
@@ -142,6 +143,7 @@ class Recipe:
 
     def forward(self, module: nn.Module, x: Tensor) -> Tensor:
         """Run a module on a batch, in reduced precision where that was asked for."""
+        x = x.clone() if self.writes_input else x
         if self.precision is None:
             return module(x)
         with torch.autocast(x.device.type, dtype=torch.bfloat16):

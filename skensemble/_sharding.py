@@ -22,6 +22,7 @@ from skensemble._objectives import Objective
 from skensemble._planning import Plan
 from skensemble._recipe import Recipe
 from skensemble._seeding import Purpose, generator, purpose_seed, torch_seeded
+from skensemble._stacking import LoopStack
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def train_shard(job: Job, members: list[Member], device: str) -> list[MemberResu
         valid = _training_data(job.data.valid, recipe, {})
         held_out = Split(valid, torch.from_numpy(job.data.valid.rows.copy()).unsqueeze(0))
     train = Split(data, _index(job, members))
-    if not job.plan.draws:
+    if not (job.plan.draws and isinstance(stack, LoopStack)):
         return net.train(train, held_out, _label(members))
     with torch_seeded(purpose_seed(members[0].seed, Purpose.FORWARD), device):
         return net.train(train, held_out, _label(members))

@@ -65,9 +65,11 @@ class LoopStack(MemberStack):
 
     def forward(self, x: Tensor) -> Tensor:
         """Run each member on its own batch, or all on the one there is."""
-        inputs = x.unbind(0) if len(x) == self.n_members else [x[0]] * self.n_members
+        inputs = x.unbind(0)
+        if len(x) != self.n_members:  # each its own, since a module may write into its input
+            inputs = tuple(x[0].clone() for _ in range(self.n_members))
         if self.channels_last:
-            inputs = [xi.contiguous(memory_format=torch.channels_last) for xi in inputs]
+            inputs = tuple(xi.contiguous(memory_format=torch.channels_last) for xi in inputs)
         outputs = [member(xi) for member, xi in zip(self.members, inputs, strict=True)]
         return outputs[0].unsqueeze(0) if len(outputs) == 1 else torch.stack(outputs)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import numbers
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,7 +17,7 @@ from skensemble._base import BaseNetworkClassifier, MemberDivergedError
 from skensemble._engine import MemberResult
 from skensemble._loader import FitData, Rows
 from skensemble._objectives import SumCrossEntropy
-from skensemble._planning import make_plan
+from skensemble._planning import check_recipe, make_plan
 from skensemble._private import Interval, RealNotInt, StrOptions, fit_context
 from skensemble._recipe import Recipe, read_recipe
 from skensemble._seeding import Purpose, member_seed, purpose_seed, root_seed
@@ -327,13 +328,14 @@ class DeepEnsembleClassifier(BaseNetworkClassifier):
         root = int(getattr(self, "_root", 0)) if kept else root_seed(self.random_state)
         wanted = [number for number in range(self.n_estimators) if number not in kept]
         seeds = [member_seed(root, number) for number in wanted]
-        classes = self.classes_ if kept else np.empty(0)
-        job = _make_job(self, X, y, sample_weight, seeds or [root], root)
-        if kept and not np.array_equal(classes, self.classes_):
-            raise ValueError(
-                f"With warm_start=True the classes must stay {classes.tolist()}. "
-                f"Got {self.classes_.tolist()} instead."
-            )
+        before = dict(vars(self))
+        try:
+            job = _make_job(self, X, y, sample_weight, seeds or [root], root)
+            job = self._check_same_data(job, before) if kept else job
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
         members = [
             Member(number, seed, self._draw_rows(job.data.rows, seed))
             for number, seed in zip(wanted, seeds, strict=True)
@@ -358,6 +360,21 @@ class DeepEnsembleClassifier(BaseNetworkClassifier):
                 f"{len(kept)} to {self.n_estimators}; set warm_start=False to train it anew."
             )
         return kept
+
+    def _check_same_data(self, job: Job, before: dict[str, Any]) -> Job:
+        """Refuse new data that the members there are cannot predict; keep their dtype."""
+        classes, old = before["classes_"], before["_recipe"]
+        if not np.array_equal(classes, self.classes_):
+            raise ValueError(
+                f"With warm_start=True the classes must stay {classes.tolist()}. "
+                f"Got {self.classes_.tolist()} instead."
+            )
+        if old.in_shape != job.recipe.in_shape:
+            raise ValueError(
+                f"With warm_start=True samples must keep the shape {old.in_shape}. "
+                f"Got {job.recipe.in_shape} instead."
+            )
+        return replace(job, recipe=replace(job.recipe, dtype=old.dtype))
 
     def _draw_rows(self, rows: np.ndarray, seed: int) -> np.ndarray | None:
         if not self.bootstrap and self.max_samples is None:
@@ -506,6 +523,7 @@ def _make_job(
     joint = bool(getattr(estimator, "joint", False))
     sample = Rows(data.X, recipe.dtype).slice(0, min(_SAMPLE_ROWS, len(data.X)))
     stack = getattr(estimator, "stack", 1)
+    recipe = check_recipe(recipe, sample)
     plan = make_plan(recipe, sample, seeds, stack, joint=joint)
     objective = recipe.objective()
     if joint:

@@ -123,6 +123,7 @@ def test_sample_weight_is_routed(wine):
     weight = np.where(y == "first", 0.0, 1.0)
     with sklearn.config_context(enable_metadata_routing=True):
         asks = ensemble().set_fit_request(sample_weight=True)
+        asks.set_score_request(sample_weight=True)
         search = GridSearchCV(asks, {}, cv=2)
         search.fit(X, y, sample_weight=weight)
     assert "first" not in search.predict(X)
