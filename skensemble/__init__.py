@@ -2,6 +2,7 @@
 
 from skensemble import losses, metrics, nn
 from skensemble._base import MemberDivergedError
+from skensemble._persistence import load
 from skensemble.ensemble import DeepEnsembleClassifier, NetworkClassifier
 
 __version__ = "0.1.0"
@@ -10,6 +11,7 @@ __all__ = [
     "DeepEnsembleClassifier",
     "MemberDivergedError",
     "NetworkClassifier",
+    "load",
     "losses",
     "metrics",
     "nn",

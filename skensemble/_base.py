@@ -300,6 +300,37 @@ class BaseNetworkClassifier(ClassifierMixin, BaseEstimator, ABC):
         positions = self._collect(X, lambda logits: self._fuse_score(logits).argmax(-1))
         return self.classes_[positions]
 
+    # -- files ---------------------------------------------------------------------------
+
+    def save(self, path: Any) -> None:
+        """Write the fitted estimator as safetensors and JSON, to be read by `skensemble.load`.
+
+        Parameters
+        ----------
+        path : path-like
+            The file; one that is there is replaced at once or not at all.
+        """
+        from skensemble._persistence import save
+
+        check_is_fitted(self)
+        save(self, path)
+
+    def export_onnx(self, path: Any) -> None:
+        """Write the fused classifier as an ONNX graph with a free number of rows.
+
+        Its input ``X`` is float32, in [0, 1] where the networks learned images of bytes;
+        its output is ``probabilities``. Needs ``pip install 'skensemble[onnx]'``.
+
+        Parameters
+        ----------
+        path : path-like
+            The file.
+        """
+        from skensemble._onnx import export_onnx
+
+        check_is_fitted(self)
+        export_onnx(self, path)
+
 
 def _seeded_split(split: Any, seed: int) -> Any:
     """Give a split that would draw from NumPy's global generator a seed of ours."""

@@ -234,6 +234,13 @@ def _reinitialised(module: nn.Module) -> nn.Module:
     return fresh
 
 
+@dataclass(frozen=True)
+class ForgottenRecipe:
+    """Stands for a recipe of which a saved file could not carry all parts."""
+
+    missing: tuple[str, ...]
+
+
 # -- reading ---------------------------------------------------------------------------
 
 
@@ -247,6 +254,11 @@ def read_recipe(estimator: Any) -> Recipe:
         return Recipe(module=estimator)
     if isinstance(estimator, NeuralNetClassifier):
         return _read_net(estimator)
+    if isinstance(estimator, ForgottenRecipe):
+        raise ValueError(
+            f"The file this estimator was loaded from does not hold its {estimator.missing}. "
+            "It can predict; to fit it, bring the recipe back with set_params(estimator=...)."
+        )
     raise TypeError(
         "The 'estimator' must be a skorch NeuralNetClassifier, a torch.nn.Module class or "
         f"instance, or None. Got {estimator!r} of type {type(estimator).__name__} instead."

@@ -148,7 +148,9 @@ def test_module_instance_with_parameters_is_built_from_its_class(data):
 
 @pytest.mark.parametrize("wrong", [3.0, "MLP", object, nn.Linear(2, 2).state_dict()])
 def test_other_estimators_are_refused(data, wrong):
-    with pytest.raises(TypeError, match="'estimator' must be a skorch NeuralNetClassifier, a torch"):
+    with pytest.raises(
+        TypeError, match="'estimator' must be a skorch NeuralNetClassifier, a torch"
+    ):
         fit(wrong, data)
 
 
@@ -238,8 +240,8 @@ def test_unknown_optimisers_train_one_by_one(data, nets, capsys, optimizer):
 
 def test_frozen_parameters_stay(data):
     class Frozen(MLP):
-        def __init__(self, *args, **kwargs):
-            super().__init__(*args, **kwargs)
+        def __init__(self, in_shape, n_classes, hidden=(12,)):
+            super().__init__(in_shape, n_classes, hidden)
             self.layers[1].requires_grad_(False)
 
     net = make_net(Frozen, optimizer=torch.optim.AdamW, optimizer__weight_decay=0.5)
@@ -289,7 +291,9 @@ class Listener(Callback):
         self.heard.append((self.word, len(net.history)))
 
 
-@pytest.mark.parametrize("given", [Listener(), ("named", Listener()), ("named", Listener), Listener])
+@pytest.mark.parametrize(
+    "given", [Listener(), ("named", Listener()), ("named", Listener), Listener]
+)
 def test_callbacks_are_called_for_every_member(data, nets, given):
     Listener.heard.clear()
     fit(make_net(callbacks=[given], max_epochs=3), data)
@@ -301,14 +305,14 @@ def test_parameters_of_callbacks(data):
     Listener.heard.clear()
     net = make_net(callbacks=[("mine", Listener)], callbacks__mine__word="tock", max_epochs=1)
     fit(net, data)
-    fit(net.set_params(callbacks__mine=None), data)
+    fit(make_net(callbacks=[("mine", Listener)], callbacks__mine=None), data)
     assert Listener.heard == [("tock", 1)] * 2
 
 
 def test_schedule_by_name(data, nets):
     net = make_net(
-        callbacks=[("schedule", LRScheduler("StepLR", step_size=2))],
-        callbacks__schedule__gamma=0.1, lr=1.0, max_epochs=4, optimizer=torch.optim.SGD,
+        callbacks=[("schedule", LRScheduler("StepLR", step_size=9, gamma=0.1))],
+        callbacks__schedule__step_size=2, lr=1.0, max_epochs=4, optimizer=torch.optim.SGD,
     )  # fmt: skip
     fit(net, data)
     assert isinstance(nets[0].module_, GraphStack)
@@ -481,11 +485,12 @@ def test_switches_of_the_net_are_refused_by_name(data, name, value):
 
 @pytest.mark.parametrize("typo", ["optimzer__momentum", "modul__hidden", "foo"])
 def test_arguments_that_skorch_would_refuse_are_refused(data, typo):
-    settings = dict(module=MLP, criterion=nn.CrossEntropyLoss, train_split=None, max_epochs=1)
-    with pytest.raises(TypeError, match=typo.split("__")[0]):
-        NeuralNetClassifier(**settings, **{typo: 0.9}).initialize()
+    net = make_net(module__in_shape=(4,), module__n_classes=3, **{typo: 0.9})
     with pytest.raises((TypeError, ValueError), match=typo.split("__")[0]):
-        fit(NeuralNetClassifier(**settings, **{typo: 0.9}), data)
+        net.initialize()
+    net = make_net(module__in_shape=(4,), module__n_classes=3, **{typo: 0.9})
+    with pytest.raises((TypeError, ValueError), match=typo.split("__")[0]):
+        fit(net, data)
 
 
 class OwnLoss(NeuralNetClassifier):

@@ -1,0 +1,63 @@
+"""Write a fitted estimator as an ONNX graph."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import importlib.util
+import io
+import logging
+import os
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from skensemble._engine import log_proba
+
+
+class _Fused(nn.Module):
+    """The networks of an estimator and its fusion as one module, in float32 on the CPU."""
+
+    def __init__(self, estimator: Any) -> None:
+        super().__init__()
+        modules = [copy.deepcopy(module).cpu().float() for module in estimator._networks()]
+        self.members = nn.ModuleList(modules).eval()
+        self._outputs_proba = estimator._recipe.outputs_proba
+        self._fuse = (estimator._fuse_proba,)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return probabilities."""
+        outputs = torch.stack([member(x) for member in self.members])
+        return self._fuse[0](log_proba(outputs) if self._outputs_proba else outputs)
+
+
+def export_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
+    """Write the graph; see ``BaseNetworkClassifier.export_onnx``."""
+    missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ImportError(
+            f"export_onnx needs {' and '.join(missing)}; install them with "
+            "pip install 'skensemble[onnx]'."
+        )
+    sample = torch.zeros(2, *estimator._recipe.in_shape)
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    try:
+        logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")  # the exporter's own deprecations
+            torch.onnx.export(
+                _Fused(estimator).eval(),
+                (sample,),
+                str(path),
+                dynamo=True,
+                external_data=False,
+                input_names=["X"],
+                output_names=["probabilities"],
+                dynamic_shapes=({0: torch.export.Dim("n_samples", min=1)},),
+                verbose=False,
+            )
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,304 @@
+"""Save fitted estimators as safetensors and JSON, and load them without executing anything.
+
+One file: tensors are named ``member/parameter``; all else is JSON in the file's metadata.
+Classes are never looked up by a name found in a file, but for the architectures of
+:mod:`skensemble.nn` and torch's own elementwise optimisers; any other module is named by
+the caller.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from skorch import NeuralNetClassifier
+from torch import Tensor, nn
+
+import skensemble.nn as architectures
+from skensemble._engine import MemberResult
+from skensemble._recipe import ELEMENTWISE_OPTIMIZERS, ForgottenRecipe, Recipe, read_recipe
+from skensemble.ensemble import DeepEnsembleClassifier, NetworkClassifier
+
+FORMAT = 1
+_KEY = "skensemble"
+_CLASSES = {cls.__name__: cls for cls in (NetworkClassifier, DeepEnsembleClassifier)}
+_OPTIMIZERS = {cls.__name__: cls for cls in ELEMENTWISE_OPTIMIZERS}
+_PLAIN = ("outputs_proba", "label_smoothing", "lr", "max_epochs", "batch_size",
+          "valid_batch_size", "shuffle", "drop_last", "device", "in_shape", "n_classes",
+          "precision", "writes_input")  # fmt: skip
+_DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+# -- save --------------------------------------------------------------------------------
+
+
+def save(estimator: Any, path: str | os.PathLike[str]) -> None:
+    """Write a fitted estimator; see ``BaseNetworkClassifier.save``."""
+    members = getattr(estimator, "estimators_", [estimator])
+    tensors = {
+        f"{number}/{name}": value.detach().cpu().contiguous().clone()
+        for number, member in enumerate(members)
+        for name, value in member.module_.state_dict().items()
+    }
+    about = {
+        "format": FORMAT,
+        "class": type(estimator).__name__,
+        "params": _params(estimator),
+        "classes": _labels(estimator.classes_),
+        "n_features_in": estimator.n_features_in_,
+        "feature_names": getattr(estimator, "feature_names_in_", np.array([])).tolist(),
+        "recipe": _describe(estimator),
+        "root": getattr(estimator, "_root", None),
+        "numbers": getattr(estimator, "_numbers", [0]),
+        "seeds": [member.random_state for member in members],
+        "histories": [member.history_ for member in members],
+    }
+    path = Path(path)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        file = Path(folder) / "file"
+        save_file(tensors, file, metadata={_KEY: _to_json(about, "the estimator")})
+        os.replace(file, path)
+
+
+def _to_json(value: Any, what: str) -> str:
+    try:
+        return json.dumps(value)
+    except TypeError as error:
+        raise ValueError(
+            f"save() writes plain numbers, strings, lists and dicts; {what} holds something "
+            f"else ({error}). Use pickle or joblib for it."
+        ) from error
+
+
+def _params(estimator: Any) -> dict[str, Any]:
+    params = estimator.get_params(deep=False)
+    del params["estimator"]
+    if not isinstance(params["random_state"], (int, type(None))):
+        params["random_state"] = None
+    if isinstance(params["class_weight"], dict):
+        labels = list(params["class_weight"])
+        params["class_weight"] = [_labels(np.array(labels)), list(params["class_weight"].values())]
+    for name, value in params.items():
+        _to_json(value, f"the parameter {name!r}")
+    return params
+
+
+def _labels(labels: np.ndarray) -> dict[str, Any]:
+    kind = labels.dtype.kind
+    if kind == "O" and all(isinstance(label, str) for label in labels):
+        kind = "O"
+    elif kind not in "biufU":
+        raise ValueError(
+            f"save() writes labels that are bool, int, float or str. Got dtype {labels.dtype}; "
+            "use pickle or joblib for them."
+        )
+    return {"dtype": "object" if kind == "O" else labels.dtype.str, "values": labels.tolist()}
+
+
+def _describe(estimator: Any) -> dict[str, Any]:
+    """Describe the recipe, and list the parts of it that the file cannot carry."""
+    recipe: Recipe = estimator._recipe
+    about: dict[str, Any] = {name: getattr(recipe, name) for name in _PLAIN}
+    is_instance = isinstance(recipe.module, nn.Module)
+    maker = type(recipe.module) if is_instance else recipe.module
+    about["module"] = f"{maker.__module__}.{getattr(maker, '__qualname__', maker)}"
+    about["module_kwargs"] = recipe.module_kwargs
+    for name, value in recipe.module_kwargs.items():
+        _to_json(value, f"the module's argument {name!r}")
+    about["dtype"] = "float64" if recipe.dtype == torch.float64 else "float32"
+    weight = recipe.class_weight
+    about["class_weight"] = None if weight is None else weight.tolist()
+    about["optimizer"] = getattr(recipe.optimizer, "__name__", "?")
+    about["optimizer_kwargs"] = recipe.optimizer_kwargs
+    about["was_none"] = estimator.estimator is None
+    about["missing"] = _missing(recipe)
+    if "optimizer" in about["missing"]:
+        about["optimizer_kwargs"] = {}
+    return about
+
+
+def _missing(recipe: Recipe) -> list[str]:
+    missing = []
+    if recipe.optimizer not in ELEMENTWISE_OPTIMIZERS or not _is_json(recipe.optimizer_kwargs):
+        missing.append("optimizer")
+    if recipe.callbacks():
+        missing.append("callbacks")
+    if recipe.train_split is not None:
+        missing.append("train_split")
+    if recipe.compile:
+        missing.append("compile")
+    return missing
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        json.dumps(value)
+    except TypeError:
+        return False
+    return True
+
+
+# -- load --------------------------------------------------------------------------------
+
+
+def load(path: str | os.PathLike[str], module: Any = None) -> Any:
+    """Load an estimator written by its ``save``, executing nothing from the file.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+    module : Module class, factory or instance, default=None
+        The network's architecture, where it is not one of :mod:`skensemble.nn`.
+
+    Returns
+    -------
+    NetworkClassifier or DeepEnsembleClassifier
+        The fitted estimator. Callbacks, ``train_split``, ``compile`` and optimisers that
+        are not torch's elementwise ones are not in the file; where the recipe had any,
+        `fit` asks for ``estimator`` to be set again.
+
+    Examples
+    --------
+    >>> import tempfile, skensemble
+    >>> from sklearn.datasets import load_iris
+    >>> X, y = load_iris(return_X_y=True)
+    >>> net = skensemble.NetworkClassifier(random_state=0).fit(X, y)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     net.save(f"{folder}/iris.skensemble")
+    ...     again = skensemble.load(f"{folder}/iris.skensemble")
+    >>> bool((again.predict_proba(X) == net.predict_proba(X)).all())
+    True
+    """
+    about, tensors = _read(path)
+    cls = _CLASSES[about["class"]]
+    recipe = _recipe(about["recipe"], _architecture(about["recipe"], module))
+    params = dict(about["params"])
+    if isinstance(params["class_weight"], list):
+        labels, weights = params["class_weight"]
+        params["class_weight"] = dict(zip(_array(labels).tolist(), weights, strict=True))
+    estimator = cls(_estimator(about["recipe"], recipe), **params)
+    estimator.classes_ = _array(about["classes"])
+    estimator.n_features_in_ = about["n_features_in"]
+    if about["feature_names"]:
+        estimator.feature_names_in_ = np.array(about["feature_names"], dtype=object)
+    states = [_member_state(tensors, number) for number in range(len(about["numbers"]))]
+    results = [
+        MemberResult(state, history)
+        for state, history in zip(states, about["histories"], strict=True)
+    ]
+    try:
+        if cls is NetworkClassifier:
+            estimator._set_result(recipe, results[0])
+            return estimator
+        estimator._recipe, estimator._root = recipe, about["root"]
+        estimator._numbers = about["numbers"]
+        estimator.estimators_ = [
+            estimator._make_member(recipe, seed, result)
+            for seed, result in zip(about["seeds"], results, strict=True)
+        ]
+    except RuntimeError as error:  # torch's word for weights that do not fit
+        raise ValueError(
+            f"The weights in {path} do not fit the module {recipe.module!r}: {error}"
+        ) from error
+    return estimator
+
+
+def _read(path: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        about = json.loads(metadata[_KEY])
+    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+        raise ValueError(
+            f"{path} must be a file written by save() of a skensemble estimator. "
+            f"Reading it failed: {error!r}."
+        ) from error
+    if about.get("format") != FORMAT or about.get("class") not in _CLASSES:
+        raise ValueError(
+            f"{path} must have format {FORMAT} and one of the classes {sorted(_CLASSES)}. Got "
+            f"format {about.get('format')!r} and class {about.get('class')!r}; a newer "
+            "skensemble may read it."
+        )
+    return about, tensors
+
+
+def _member_state(tensors: dict[str, Tensor], number: int) -> dict[str, Tensor]:
+    prefix = f"{number}/"
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }
+
+
+def _architecture(about: dict[str, Any], module: Any) -> Any:
+    if module is not None:
+        return module
+    package, _, name = about["module"].rpartition(".")
+    if package.startswith(architectures.__name__ + ".") and name in architectures.__all__:
+        return getattr(architectures, name)
+    raise ValueError(
+        f"The file's network is of the class {about['module']}, which load() does not import by "
+        f"itself. Pass it: load(path, module={name})."
+    )
+
+
+def _recipe(about: dict[str, Any], module: Any) -> Recipe:
+    values = {name: about[name] for name in _PLAIN}
+    values["in_shape"] = tuple(values["in_shape"])
+    weight = about["class_weight"]
+    return replace(
+        Recipe(module),
+        **values,
+        module_kwargs=about["module_kwargs"],
+        dtype=_DTYPES[about["dtype"]],
+        class_weight=None if weight is None else torch.tensor(weight),
+        optimizer=_OPTIMIZERS.get(about["optimizer"], torch.optim.Adam),
+        optimizer_kwargs=about["optimizer_kwargs"],
+    )
+
+
+def _estimator(about: dict[str, Any], recipe: Recipe) -> Any:
+    """Rebuild the recipe the user gave, as far as the file carries it."""
+    if about["was_none"]:
+        return None
+    if about["missing"]:
+        return ForgottenRecipe(tuple(about["missing"]))
+    own = {k: v for k, v in recipe.module_kwargs.items() if k not in ("in_shape", "n_classes")}
+    criterion: dict[str, Any] = {} if recipe.class_weight is None else {
+        "criterion__weight": recipe.class_weight
+    }  # fmt: skip
+    if recipe.label_smoothing:
+        criterion["criterion__label_smoothing"] = recipe.label_smoothing
+    net = NeuralNetClassifier(
+        recipe.module,
+        criterion=nn.NLLLoss if recipe.outputs_proba else nn.CrossEntropyLoss,
+        optimizer=recipe.optimizer,
+        lr=recipe.lr,
+        max_epochs=recipe.max_epochs,
+        batch_size=recipe.batch_size,
+        iterator_train__shuffle=recipe.shuffle,
+        iterator_train__drop_last=recipe.drop_last,
+        iterator_valid__batch_size=recipe.valid_batch_size,
+        train_split=None,
+        device=recipe.device,
+        **criterion,
+        **{f"module__{key}": value for key, value in own.items()},
+        **{f"optimizer__{key}": value for key, value in recipe.optimizer_kwargs.items()},
+    )
+    read_recipe(net)
+    return net
+
+
+def _array(about: dict[str, Any]) -> np.ndarray:
+    return np.array(about["values"], dtype=np.dtype(about["dtype"]))

@@ -1,0 +1,231 @@
+"""What is written can be read, by people who trust the file and by those who do not."""
+
+import json
+import pickle
+
+import cloudpickle
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from registry import cheap_net
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from sklearn.datasets import load_iris
+from skorch import NeuralNetClassifier
+from skorch.callbacks import GradientNormClipping
+from torch import nn
+
+import skensemble
+from skensemble import DeepEnsembleClassifier, NetworkClassifier
+from skensemble.nn import CifarResNet
+
+X, Y = load_iris(return_X_y=True)
+NAMES = np.array(["setosa", "versicolor", "virginica"])
+
+
+class Custom(nn.Module):
+    def __init__(self, in_shape, n_classes, width=7):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(in_shape[0], width), nn.BatchNorm1d(width), nn.Linear(width, n_classes)
+        )
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    frame = pd.DataFrame(X, columns=["a", "b", "c", "d"])
+    ensemble = DeepEnsembleClassifier(
+        cheap_net(), 3, random_state=0, class_weight=dict.fromkeys(NAMES, 1.0)
+    )
+    return ensemble.fit(frame, NAMES[Y]), frame
+
+
+@pytest.mark.parametrize("package", [pickle, cloudpickle])
+def test_pickle(fitted, package):
+    ensemble, frame = fitted
+    again = package.loads(package.dumps(ensemble))
+    np.testing.assert_array_equal(again.predict_proba(frame), ensemble.predict_proba(frame))
+    assert joblib.hash(again) == joblib.hash(ensemble)
+    assert ensemble[0].module_ is not None  # writing takes nothing away
+
+
+def test_joblib(fitted, tmp_path):
+    ensemble, frame = fitted
+    joblib.dump(ensemble, tmp_path / "file")
+    again = joblib.load(tmp_path / "file")
+    np.testing.assert_array_equal(again.predict_proba(frame), ensemble.predict_proba(frame))
+
+
+def test_cloudpickle_carries_a_local_module():
+    class Local(Custom):
+        pass
+
+    fitted = NetworkClassifier(Local, random_state=0).fit(X, Y)
+    again = cloudpickle.loads(cloudpickle.dumps(fitted))
+    np.testing.assert_array_equal(again.predict_proba(X), fitted.predict_proba(X))
+
+
+def test_save_and_load(fitted, tmp_path, monkeypatch):
+    ensemble, frame = fitted
+    path = tmp_path / "file"
+    ensemble.save(path)
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+    def explode(*args, **kwargs):
+        raise AssertionError("load executed something")
+
+    for owner, name in ((pickle, "load"), (pickle, "loads"), (torch, "load")):
+        monkeypatch.setattr(owner, name, explode)
+    again = skensemble.load(path)
+    np.testing.assert_array_equal(again.predict_proba(frame), ensemble.predict_proba(frame))
+    np.testing.assert_array_equal(again.classes_, ensemble.classes_)
+    np.testing.assert_array_equal(again.feature_names_in_, frame.columns)
+    assert again.class_weight == ensemble.class_weight
+    assert again.random_state == 0
+    assert [m.random_state for m in again] == [m.random_state for m in ensemble]
+    assert again[0].history_ == ensemble[0].history_
+    assert len(again[1:]) == 2
+
+
+def test_what_was_loaded_can_be_fitted_again(fitted, tmp_path):
+    ensemble, frame = fitted
+    ensemble.save(tmp_path / "file")
+    again = skensemble.load(tmp_path / "file").fit(frame, NAMES[Y])
+    np.testing.assert_allclose(
+        again.predict_members(frame), ensemble.predict_members(frame), atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("labels", [Y, Y.astype(float), Y.astype(np.int8), Y > 0])
+def test_labels_keep_their_type(labels, tmp_path):
+    fitted = NetworkClassifier(cheap_net(), random_state=0).fit(X, labels)
+    fitted.save(tmp_path / "file")
+    again = skensemble.load(tmp_path / "file")
+    assert again.classes_.dtype == fitted.classes_.dtype
+    np.testing.assert_array_equal(again.predict(X), fitted.predict(X))
+
+
+def test_a_module_of_ones_own_is_named_by_the_caller(tmp_path):
+    fitted = NetworkClassifier(Custom, random_state=0).fit(X, Y)
+    fitted.save(tmp_path / "file")
+    with pytest.raises(ValueError, match=r"module=Custom"):
+        skensemble.load(tmp_path / "file")
+    again = skensemble.load(tmp_path / "file", module=Custom)
+    np.testing.assert_array_equal(again.predict_proba(X), fitted.predict_proba(X))
+
+
+def test_the_wrong_module_is_refused(tmp_path):
+    NetworkClassifier(cheap_net(), random_state=0).fit(X, Y).save(tmp_path / "file")
+    with pytest.raises((ValueError, TypeError), match=r"do not fit|unexpected keyword"):
+        skensemble.load(tmp_path / "file", module=Custom)
+
+
+def test_a_module_given_as_an_instance(tmp_path):
+    module = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
+    fitted = DeepEnsembleClassifier(module, 2, random_state=0).fit(X, Y)
+    fitted.save(tmp_path / "file")
+    again = skensemble.load(tmp_path / "file", module=module)
+    np.testing.assert_array_equal(again.predict_proba(X), fitted.predict_proba(X))
+
+
+def test_parts_the_file_cannot_carry_are_asked_for(tmp_path):
+    net = cheap_net(callbacks=[GradientNormClipping(1.0)])
+    NetworkClassifier(net, random_state=0).fit(X, Y).save(tmp_path / "file")
+    again = skensemble.load(tmp_path / "file")
+    assert again.score(X, Y) > 0.8
+    with pytest.raises(ValueError, match=r"callbacks.*set_params\(estimator"):
+        again.fit(X, Y)
+    again.set_params(estimator=net).fit(X, Y)
+
+
+def test_files_that_are_none_of_ours(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"not a file of ours")
+    with pytest.raises(ValueError, match=r"must be a file written by save\(\)"):
+        skensemble.load(path)
+    save_file({"a": torch.zeros(1)}, path)
+    with pytest.raises(ValueError, match=r"must be a file written by save\(\)"):
+        skensemble.load(path)
+    with pytest.raises(FileNotFoundError):
+        skensemble.load(tmp_path / "nothing")
+
+
+def tampered(tmp_path, change):
+    """Save, change the description and the tensors, and write again."""
+    path = tmp_path / "file"
+    NetworkClassifier(cheap_net(), random_state=0).fit(X, Y).save(path)
+    with safe_open(path, "pt") as file:
+        about = json.loads(file.metadata()["skensemble"])
+    tensors = load_file(path)
+    change(about, tensors)
+    save_file(tensors, path, metadata={"skensemble": json.dumps(about)})
+    return path
+
+
+def test_format_of_the_future(tmp_path):
+    path = tampered(tmp_path, lambda about, _: about.update(format=2))
+    with pytest.raises(ValueError, match="must have format 1"):
+        skensemble.load(path)
+
+
+@pytest.mark.parametrize("name", ["os.system", "skensemble.nn.mlp.math", "builtins.eval"])
+def test_names_in_the_file_are_not_imported(tmp_path, name):
+    path = tampered(tmp_path, lambda about, _: about["recipe"].update(module=name))
+    with pytest.raises(ValueError, match="does not import by itself"):
+        skensemble.load(path)
+
+
+def test_weights_that_are_missing_or_misshapen(tmp_path):
+    path = tampered(tmp_path, lambda _, tensors: tensors.pop("0/layers.1.bias"))
+    with pytest.raises(ValueError, match="do not fit"):
+        skensemble.load(path)
+    path = tampered(tmp_path, lambda _, t: t.update({"0/layers.1.bias": torch.zeros(2)}))
+    with pytest.raises(ValueError, match="do not fit"):
+        skensemble.load(path)
+
+
+def test_arguments_that_are_not_plain_are_named(tmp_path):
+    class Odd(Custom):
+        def __init__(self, in_shape, n_classes, activation=None):
+            super().__init__(in_shape, n_classes)
+
+    net = NeuralNetClassifier(
+        Odd, module__activation=nn.ReLU(), criterion=nn.CrossEntropyLoss, max_epochs=1
+    )
+    fitted = NetworkClassifier(net, random_state=0).fit(X, Y)
+    with pytest.raises(ValueError, match="'activation'"):
+        fitted.save(tmp_path / "file")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("averaging", ["proba", "logit", "vote"])
+def test_onnx(averaging, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    ensemble = DeepEnsembleClassifier(cheap_net(), 3, averaging=averaging, random_state=0)
+    ensemble.fit(X.astype(np.float32), Y)
+    ensemble.export_onnx(tmp_path / "file.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "file.onnx")
+    for n_rows in (1, 7, 130):
+        rows = X[:n_rows].astype(np.float32)
+        (proba,) = session.run(["probabilities"], {"X": rows})
+        np.testing.assert_allclose(proba, ensemble.predict_proba(rows), atol=1e-5)
+
+
+def test_onnx_of_a_residual_network(tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    images = np.random.RandomState(0).rand(40, 1, 8, 8).astype(np.float32)
+    net = NeuralNetClassifier(
+        CifarResNet, module__width=4, criterion=nn.CrossEntropyLoss, max_epochs=1
+    )
+    fitted = NetworkClassifier(net, random_state=0)
+    fitted.fit(images, np.arange(40) % 2)
+    fitted.export_onnx(tmp_path / "file.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "file.onnx")
+    for n_rows in (1, 7):
+        (proba,) = session.run(None, {"X": images[:n_rows]})
+        np.testing.assert_allclose(proba, fitted.predict_proba(images[:n_rows]), atol=1e-5)
