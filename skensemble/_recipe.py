@@ -43,6 +43,10 @@ ELEMENTWISE_OPTIMIZERS = (
 )  # fmt: skip
 
 _DEFAULT_CALLBACKS = {"epoch_timer", "train_loss", "valid_loss", "valid_acc", "print_log"}
+_PREFIXES = (
+    "module", "criterion", "optimizer", "iterator_train", "iterator_valid", "callbacks",
+    "dataset", "compile",
+)  # fmt: skip
 _REFUSED_CALLBACKS = (Checkpoint, TrainEndCheckpoint, LoadInitState)
 
 
@@ -271,6 +275,7 @@ def _refuse(parameter: str, must: str, value: Any) -> None:
 
 def _read_net(net: NeuralNetClassifier) -> Recipe:
     _check_class(net)
+    _check_names(net)
     _check_switches(net)
     _check_callbacks(net)
     outputs_proba, class_weight, smoothing = _read_criterion(net)
@@ -315,6 +320,22 @@ def _check_class(net: NeuralNetClassifier) -> None:
             f"The net's class {type(net).__name__} overrides {', '.join(changed)} of "
             "NeuralNetClassifier, which the stacked engine would not call. Put the change "
             "into the module, the criterion or a callback instead."
+        )
+
+
+def _check_names(net: NeuralNetClassifier) -> None:
+    """Refuse arguments that skorch itself would refuse once it trains."""
+    inits = [vars(cls)["__init__"] for cls in type(net).__mro__ if "__init__" in vars(cls)]
+    known = {name for init in inits[:-1] for name in inspect.signature(init).parameters}
+    unknown = sorted(
+        name
+        for name in net.get_params(deep=False)
+        if not (name.partition("__")[0] in _PREFIXES or name in known or name.startswith("_"))
+    )
+    if unknown:
+        raise TypeError(
+            f"The net got unexpected argument(s) {', '.join(unknown)}. Arguments are those of "
+            f"NeuralNetClassifier, or start with {', '.join(f'{p}__' for p in _PREFIXES)}."
         )
 
 

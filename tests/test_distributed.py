@@ -1,93 +1,191 @@
-"""Members are the same whoever trains them: processes, threads, dask, ray."""
+"""Shards on threads, processes, dask and ray give the members of one process."""
 
+import importlib
+import logging
 import warnings
 
 import joblib
 import numpy as np
 import pytest
 import torch
-from registry import cheap_net
-from sklearn.datasets import make_classification
-from skorch.callbacks import GradientNormClipping
+from hypothesis import given
+from hypothesis import strategies as st
+from nets import Fragile, assert_same_network, make_net
+from sklearn.datasets import load_iris
+from skorch.callbacks import EarlyStopping
+from skorch.dataset import ValidSplit
 
-from skensemble import DeepEnsembleClassifier
+from skensemble import DeepEnsembleClassifier, MemberDivergedError, _sharding
 from skensemble._sharding import Member, make_shards, shard_device
 
+MEMBERS = 5
 
-@pytest.fixture(scope="module")
+
 def data():
-    return make_classification(120, 6, n_informative=4, n_classes=3, random_state=0)
+    X, y = load_iris(return_X_y=True)
+    return (X - X.mean(0)) / X.std(0), y
 
 
-def logits(data, **kwargs):
-    net = cheap_net(module__dropout=0.2, callbacks=[GradientNormClipping(1.0)])
-    ensemble = DeepEnsembleClassifier(net, 4, random_state=0, **kwargs).fit(*data)
-    return ensemble.predict_members(data[0], response="logit")
+def make_ensemble(**kwargs):
+    kwargs.setdefault("random_state", 0)
+    return DeepEnsembleClassifier(make_net(module__dropout=0.2), MEMBERS, **kwargs)
 
 
 @pytest.fixture(scope="module")
-def alone(data):
-    return logits(data)
+def expected():
+    return make_ensemble(stack=1).fit(*data())
 
 
-@pytest.mark.parametrize("backend", ["loky", "threading"])
-def test_joblib(data, alone, backend):
+def assert_same(ensemble, expected):
+    assert len(ensemble) == len(expected)
+    for a, b in zip(ensemble, expected, strict=True):
+        assert_same_network(a, b)
+        assert [row["train_loss"] for row in a.history_] == pytest.approx(
+            [row["train_loss"] for row in b.history_], abs=1e-10
+        )
+
+
+# -- joblib's own backends -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stack", [1, 2, "auto"])
+@pytest.mark.parametrize("backend", ["threading", "loky"])
+def test_joblib_backends(expected, backend, stack):
     with joblib.parallel_config(backend):
-        np.testing.assert_allclose(logits(data, n_jobs=2), alone, rtol=0, atol=1e-10)
+        assert_same(make_ensemble(n_jobs=2, stack=stack).fit(*data()), expected)
 
 
-def test_stacked_shards(data):
-    def members(**kwargs):
-        ensemble = DeepEnsembleClassifier(cheap_net(), 4, random_state=0, **kwargs).fit(*data)
-        return ensemble.predict_members(data[0], response="logit")
-
-    np.testing.assert_allclose(members(n_jobs=2), members(stack=3), rtol=0, atol=1e-10)
+@pytest.mark.parametrize("backend", ["threading", "loky"])
+def test_n_jobs_of_the_context(expected, backend):
+    with joblib.parallel_config(backend, n_jobs=2):
+        assert_same(make_ensemble().fit(*data()), expected)
 
 
-def test_dask(data, alone):
+def test_weights_and_stopping_travel(expected):
+    X, y = data()
+    weight = np.random.default_rng(0).uniform(0, 2, len(y))
+    net = make_net(callbacks=[EarlyStopping(patience=1)], train_split=ValidSplit(3), max_epochs=20)
+    fits = [
+        DeepEnsembleClassifier(net, 4, random_state=0, bootstrap=True, n_jobs=n_jobs).fit(
+            X, y, sample_weight=weight
+        )
+        for n_jobs in (None, 2)
+    ]
+    assert_same(*fits)
+
+
+def test_memory_maps_travel_to_processes(tmp_path):
+    X, y = data()
+    X = X.astype(np.float32)
+    X.tofile(tmp_path / "X")
+    on_disk = np.memmap(tmp_path / "X", np.float32, "r", shape=X.shape)
+    ensemble = make_ensemble(n_jobs=2).fit(on_disk, y)
+    plain = make_ensemble(stack=1).fit(X, y)
+    for a, b in zip(ensemble, plain, strict=True):
+        assert_same_network(a, b, atol=1e-5)
+
+
+@pytest.mark.parametrize("backend", ["threading", "loky"])
+def test_divergence_is_told_from_workers(backend):
+    X, y = data()
+    ensemble = DeepEnsembleClassifier(make_net(Fragile), 6, random_state=0, n_jobs=2)
+    with joblib.parallel_config(backend), pytest.raises(MemberDivergedError) as caught:
+        ensemble.fit(X, y)
+    assert len(ensemble) == 6 - len(caught.value.diverged)
+
+
+# -- clusters ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def dask_client():
     distributed = pytest.importorskip("distributed")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # dask's own, about sockets and event loops
-        with (
-            distributed.LocalCluster(
-                n_workers=2, threads_per_worker=1, dashboard_address=None
-            ) as cluster,
-            distributed.Client(cluster),
-            joblib.parallel_config("dask"),
-        ):
-            np.testing.assert_allclose(logits(data, n_jobs=2), alone, rtol=0, atol=1e-10)
+        warnings.simplefilter("default")
+        cluster = distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None,
+            silence_logs=logging.CRITICAL,
+        )  # fmt: skip
+        with cluster, distributed.Client(cluster) as client:
+            yield client
 
 
-def test_ray(data, alone):
-    ray = pytest.importorskip("ray")
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("stack", [1, 2, "auto"])
+def test_dask(dask_client, expected, stack):
+    with joblib.parallel_config("dask"):
+        ensemble = make_ensemble(stack=stack).fit(*data())
+    assert_same(ensemble, expected)
+    ran = dask_client.run(lambda: "skensemble" in __import__("sys").modules)
+    assert list(ran.values()) == [True, True]
+
+
+@pytest.mark.filterwarnings("default")
+def test_dask_tells_of_divergence(dask_client):
+    ensemble = DeepEnsembleClassifier(make_net(Fragile), 6, random_state=0, stack=1)
+    with joblib.parallel_config("dask"), pytest.raises(MemberDivergedError) as caught:
+        ensemble.fit(*data())
+    assert len(ensemble) == 6 - len(caught.value.diverged)
+
+
+@pytest.fixture(scope="module")
+def ray_cluster():
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # ray's own, about its future defaults
-        from ray.util.joblib import register_ray
+        warnings.simplefilter("default")
+        ray = pytest.importorskip("ray")
+        importlib.import_module("ray.util.joblib").register_ray()
+        ray.init(
+            num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False,
+            object_store_memory=100 * 2**20,
+        )  # fmt: skip
+        yield ray
+        ray.shutdown()
 
-        register_ray()
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-        try:
-            with joblib.parallel_config("ray"):
-                np.testing.assert_allclose(logits(data, n_jobs=2), alone, rtol=0, atol=1e-10)
-        finally:
-            ray.shutdown()
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("stack", [1, "auto"])
+def test_ray(ray_cluster, expected, stack):
+    with joblib.parallel_config("ray", n_jobs=2):
+        ensemble = make_ensemble(stack=stack).fit(*data())
+    assert_same(ensemble, expected)
+
+
+# -- shards --------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 60), st.integers(1, 20), st.integers(1, 9))
+def test_shards_cover_the_members_in_order(n_members, size, n_workers):
+    members = [Member(i, i) for i in range(n_members)]
+    shards = make_shards(members, size, n_workers)
+    assert [member for shard in shards for member in shard] == members
+    sizes = [len(shard) for shard in shards]
+    assert 1 <= min(sizes)
+    assert max(sizes) <= size
+    assert max(sizes) - min(sizes) <= 1
+    assert len(shards) >= min(n_workers, n_members)
+    assert len(shards) == max(-(-n_members // size), min(n_workers, n_members))
 
 
 @pytest.mark.parametrize(
-    ("n_members", "size", "n_workers", "sizes"),
-    [(10, 10, 1, [10]), (10, 8, 2, [5, 5]), (3, 1, 8, [1, 1, 1]), (5, 2, 1, [1, 2, 2])],
-)
-def test_shards(n_members, size, n_workers, sizes):
-    members = [Member(number, number) for number in range(n_members)]
-    shards = make_shards(members, size, n_workers)
-    assert [len(shard) for shard in shards] == sizes
-    assert [member for shard in shards for member in shard] == members
+    ("device", "n_devices", "expected"),
+    [("cuda", 2, ["cuda:0", "cuda:1", "cuda:0", "cuda:1"]),
+     ("cuda", 3, ["cuda:0", "cuda:1", "cuda:2", "cuda:0"]),
+     ("cuda", 1, ["cuda"] * 4), ("cuda:1", 2, ["cuda:1"] * 4), ("cpu", 2, ["cpu"] * 4)],
+)  # fmt: skip
+def test_shards_go_round_the_devices(monkeypatch, device, n_devices, expected):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: n_devices)
+    assert [shard_device(device, shard) for shard in range(4)] == expected
 
 
-def test_shards_go_round_the_devices(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert [shard_device("cuda", shard) for shard in range(3)] == ["cuda:0", "cuda:1", "cuda:0"]
-    assert shard_device("cuda:1", 0) == "cuda:1"
-    assert shard_device("cpu", 1) == "cpu"
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    assert shard_device("cuda", 3) == "cuda"
+def test_every_shard_is_sent_to_its_device(monkeypatch):
+    sent = []
+    train = _sharding.train_shard
+
+    def spy(job, members, device):
+        sent.append(([member.number for member in members], device))
+        return train(job, members, "cpu")
+
+    monkeypatch.setattr(_sharding, "train_shard", spy)
+    monkeypatch.setattr(_sharding, "shard_device", lambda device, shard: f"{device}:{shard % 2}")
+    make_ensemble(stack=2).fit(*data())
+    assert sent == [([0], "cpu:0"), ([1, 2], "cpu:1"), ([3, 4], "cpu:0")]

@@ -322,7 +322,7 @@ def test_schedule_by_name(data, nets):
 @pytest.mark.parametrize("stack", [1, 2])
 def test_schedule_by_batch(data, nets, stack):
     policy = torch.optim.lr_scheduler.OneCycleLR
-    schedule = LRScheduler(policy, step_every="batch", max_lr=0.1, total_steps=10)
+    schedule = LRScheduler(policy, step_every="batch", max_lr=0.1, total_steps=11)
     net = make_net(callbacks=[schedule], batch_size=75, optimizer=torch.optim.SGD)
     fit(net, data, stack=stack)
     assert nets[0].optimizer_.param_groups[0]["lr"] == pytest.approx(0.1 / 25 / 1e4)
