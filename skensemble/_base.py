@@ -23,8 +23,9 @@ from skensemble._loader import FitData, Rows
 from skensemble._private import check_sample_weight, check_y
 from skensemble._recipe import Recipe
 
-# Numbers a prediction batch may hold, inputs and logits alike.
-_CHUNK_NUMBERS = 1 << 20
+# Numbers a prediction batch may hold, inputs and logits alike; the activations of a
+# convolutional network are some fifty times as many.
+_CHUNK_NUMBERS = {"cpu": 1 << 18, "cuda": 1 << 22}
 _CHUNK_ROWS = 4096
 
 
@@ -107,7 +108,7 @@ class BaseNetworkClassifier(ClassifierMixin, BaseEstimator, ABC):
             raise ValueError(
                 f"Expected an array of at least 2 axes and 1 row. Got shape={tuple(X.shape)}."
             )
-        step = max(1, _CHUNK_NUMBERS // max(1, math.prod(X.shape[1:])))
+        step = max(1, _CHUNK_NUMBERS["cpu"] // max(1, math.prod(X.shape[1:])))
         for start in range(0, len(X) if np.dtype(X.dtype).kind == "f" else 0, step):
             if not np.isfinite(np.asarray(X[start : start + step])).all():
                 raise ValueError(
@@ -203,15 +204,16 @@ class BaseNetworkClassifier(ClassifierMixin, BaseEstimator, ABC):
     def _networks(self) -> Sequence[nn.Module]:
         """Return the fitted modules, in evaluation mode."""
 
-    def _logits(self, X: Any) -> Iterator[tuple[slice, Tensor]]:
-        """Yield logits of shape ``(member, sample, class)`` a few rows at a time."""
+    def _logits(self, X: Any) -> Iterator[tuple[slice, int, Tensor]]:
+        """Yield rows, how many there are in all, and their logits ``(member, sample, class)``."""
         check_is_fitted(self)
         X = self._check_X(X, reset=False)
         modules, recipe = self._networks(), self._recipe
         parameter = next(modules[0].parameters(), torch.empty(0))
         rows = Rows(X, recipe.dtype, parameter.device)
         numbers = max(math.prod(X.shape[1:]), len(modules) * len(self.classes_))
-        step = min(_CHUNK_ROWS, max(32, _CHUNK_NUMBERS // numbers))
+        budget = _CHUNK_NUMBERS.get(parameter.device.type, _CHUNK_NUMBERS["cpu"])
+        step = min(_CHUNK_ROWS, max(32, budget // numbers))
         for start in range(0, len(rows), step):
             where = slice(start, min(start + step, len(rows)))
             with torch.inference_mode():
@@ -219,13 +221,21 @@ class BaseNetworkClassifier(ClassifierMixin, BaseEstimator, ABC):
                 each = [recipe.forward(module, x) for module in modules]
                 outputs = each[0].unsqueeze(0) if len(each) == 1 else torch.stack(each)
                 logits = log_proba(outputs) if recipe.outputs_proba else outputs
-            yield where, logits
+            yield where, len(rows), logits
 
     def _collect(self, X: Any, fuse: Callable[[Tensor], Tensor], axis: int = 0) -> np.ndarray:
         """Apply `fuse` to the logits of each chunk and join the results along `axis`."""
+        out: np.ndarray | None = None
         with torch.inference_mode():
-            parts = [fuse(logits).cpu().numpy() for _, logits in self._logits(X)]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis)
+            for where, n_rows, logits in self._logits(X):
+                part = fuse(logits).cpu().numpy()
+                if part.shape[axis] == n_rows:
+                    return part
+                if out is None:
+                    shape = (*part.shape[:axis], n_rows, *part.shape[axis + 1 :])
+                    out = np.empty(shape, part.dtype)
+                out[(slice(None),) * axis + (where,)] = part
+        return np.asarray(out)
 
     @abstractmethod
     def _fuse_proba(self, logits: Tensor) -> Tensor:

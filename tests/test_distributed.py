@@ -159,7 +159,7 @@ def test_shards_cover_the_members_in_order(n_members, size, n_workers):
     shards = make_shards(members, size, n_workers)
     assert [member for shard in shards for member in shard] == members
     sizes = [len(shard) for shard in shards]
-    assert 1 <= min(sizes)
+    assert min(sizes) >= 1
     assert max(sizes) <= size
     assert max(sizes) - min(sizes) <= 1
     assert len(shards) >= min(n_workers, n_members)
