@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,7 +16,15 @@ from torch import Tensor, nn
 
 from skensemble._recipe import Recipe
 from skensemble._seeding import Purpose, generator, purpose_seed, torch_seeded
-from skensemble._stacking import CannotStack, GraphStack, LoopStack, MemberStack, VmapStack
+from skensemble._stacking import (
+    CannotStack,
+    GraphNode,
+    GraphStack,
+    LoopStack,
+    MemberStack,
+    VmapStack,
+    trace,
+)
 
 # Weights, gradients and optimiser state of one stack, in bytes, at most.
 _STACK_BYTES = {"cpu": 1 << 30, "cuda": 8 << 30}
@@ -41,6 +50,8 @@ class Plan:
         Whether images are laid out channels-last when members train one by one.
     draws : bool
         Whether a step draws from torch's global generator, so that it must be seeded.
+    graph : tuple of GraphNode
+        The traced module, for a `GraphStack`.
     """
 
     kind: type[MemberStack]
@@ -48,12 +59,15 @@ class Plan:
     reason: str = ""
     channels_last: bool = False
     draws: bool = False
+    graph: tuple[GraphNode, ...] = ()
 
     def build(self, modules: list[nn.Module]) -> MemberStack:
         """Put modules into a stack of the planned kind."""
         if self.kind is LoopStack or len(modules) == 1:
             return LoopStack(modules, self.channels_last)
-        return self.kind(modules)  # type: ignore[call-arg]
+        if self.kind is GraphStack:
+            return GraphStack(modules, self.graph)
+        return VmapStack(modules)
 
 
 def make_plan(
@@ -95,8 +109,11 @@ def make_plan(
     if stack == "auto":
         wanted = min(wanted, _affordable(module, recipe, len(seeds) if joint else None))
     try:
-        kind = _try_graph(recipe, sample, seeds)
+        graph = trace(module.train())
+        _check_same(partial(GraphStack, graph=graph), recipe, sample, seeds)
+        kind: type[MemberStack] = GraphStack
     except CannotStack as no_graph:
+        graph = ()
         kind, reason = VmapStack, str(no_graph)
         if stack == "auto" and not _is_small(module, recipe, sample):
             return replace(alone, reason="it is too large to gain from training together")
@@ -104,7 +121,7 @@ def make_plan(
             _check_same(VmapStack, recipe, sample, seeds)
         except CannotStack as no_vmap:
             return replace(alone, reason=f"{reason}; {no_vmap}")
-    return alone if wanted == 1 else replace(alone, kind=kind, size=wanted)
+    return alone if wanted == 1 else replace(alone, kind=kind, size=wanted, graph=graph)
 
 
 def check_recipe(recipe: Recipe, sample: Tensor) -> Recipe:
@@ -184,11 +201,6 @@ def _is_small(module: nn.Module, recipe: Recipe, sample: Tensor) -> bool:
     device = torch.device(recipe.device).type
     batch = 512 if recipe.batch_size == -1 else recipe.batch_size
     return batch * count_macs(module, sample) <= _VMAP_MACS.get(device, _VMAP_MACS["cpu"])
-
-
-def _try_graph(recipe: Recipe, sample: Tensor, seeds: list[int]) -> type[MemberStack]:
-    _check_same(GraphStack, recipe, sample, seeds)
-    return GraphStack
 
 
 def _check_same(

@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import copy
 import operator
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -186,6 +188,73 @@ _SOFTMAXES: dict[Any, Callable[..., Tensor]] = {
 _ELEMENTWISE_METHODS = {"relu", "tanh", "sigmoid", "add", "sub", "mul", "square", "exp"}
 
 
+@dataclass(frozen=True)
+class _Value:
+    """Stands for what a node of the graph computed."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class GraphNode:
+    """A node of a traced graph, free of the module it was traced from."""
+
+    op: str
+    name: str
+    target: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+class _Tracer(fx.Tracer):
+    """A tracer that leaves the modules of other threads alone.
+
+    While it traces, torch.fx changes ``Module.__call__`` for the whole process.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._thread = threading.get_ident()
+
+    def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """Call modules of other threads as if nothing was traced."""
+        if threading.get_ident() != self._thread:
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: Any) -> Any:
+        """Hand attributes to other threads as they are."""
+        if threading.get_ident() != self._thread:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
+
+
+_TRACING = threading.Lock()
+
+
+def trace(module: nn.Module) -> tuple[GraphNode, ...]:
+    """Trace a module's forward; once a fit, and one thread at a time."""
+    try:
+        with _TRACING:
+            graph = _Tracer().trace(module)
+    except Exception as error:  # fx raises whatever the user's code raises on proxies
+        raise CannotStack(f"its forward cannot be traced ({error})") from error
+
+    def value(node: fx.Node) -> Any:
+        return _Value(node.name)
+
+    return tuple(
+        GraphNode(
+            node.op,
+            node.name,
+            node.target,
+            fx.map_arg(node.args, value),  # type: ignore[arg-type]
+            fx.map_arg(node.kwargs, value),  # type: ignore[arg-type]
+        )
+        for node in graph.nodes
+    )
+
+
 def _method(name: str) -> Callable[..., Any]:
     return lambda x, *args, **kwargs: getattr(x, name)(*args, **kwargs)
 
@@ -198,30 +267,32 @@ class GraphStack(_Stacked):
     modules : sequence of Module
         The members; copied. Their graph may hold linear layers, activations, sums,
         flattening, dropout, batch and layer normalisation of vectors, and softmax.
+    graph : sequence of GraphNode, default=None
+        What `trace` made of one of them; traced here if not given.
     """
 
-    def __init__(self, modules: Sequence[nn.Module]) -> None:
+    def __init__(
+        self, modules: Sequence[nn.Module], graph: Sequence[GraphNode] | None = None
+    ) -> None:
         super().__init__(modules)
         self._draws: Sequence[torch.Generator] = ()
         self._steps: list[tuple[str, Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = []
-        try:
-            graph = fx.Tracer().trace(modules[0])
-        except Exception as error:  # fx raises whatever the user's code raises on proxies
-            raise CannotStack(f"its forward cannot be traced ({error})") from error
-        for node in graph.nodes:
+        output: str | None = None
+        for node in trace(modules[0]) if graph is None else graph:
             if node.op == "placeholder":
                 if hasattr(self, "_input"):
                     raise CannotStack("its forward takes more than one argument")
                 self._input = node.name
             elif node.op == "output":
-                self._output = node.args[0].name if isinstance(node.args[0], fx.Node) else None
+                output = node.args[0].name if isinstance(node.args[0], _Value) else None
             else:
                 step = self._translate(node, modules[0])
                 self._steps.append((node.name, step, node.args, node.kwargs))
-        if self._output is None:
+        if output is None:
             raise CannotStack("its forward returns more than one tensor")
+        self._output = output
 
-    def _translate(self, node: fx.Node, module: nn.Module) -> Callable[..., Any]:
+    def _translate(self, node: GraphNode, module: nn.Module) -> Callable[..., Any]:
         if node.op == "call_module":
             return self._layer(str(node.target), module.get_submodule(str(node.target)))
         if node.op == "call_function" and node.target in _ELEMENTWISE_FUNCTIONS:
@@ -312,7 +383,7 @@ class GraphStack(_Stacked):
         values = {self._input: x}
 
         def lookup(arg: Any) -> Any:
-            return values[arg.name] if isinstance(arg, fx.Node) else arg
+            return values[arg.name] if isinstance(arg, _Value) else arg
 
         for name, step, args, kwargs in self._steps:
             values[name] = step(*map(lookup, args), **{k: lookup(v) for k, v in kwargs.items()})

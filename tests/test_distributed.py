@@ -3,6 +3,7 @@
 import importlib
 import logging
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import joblib
 import numpy as np
@@ -189,3 +190,16 @@ def test_every_shard_is_sent_to_its_device(monkeypatch):
     monkeypatch.setattr(_sharding, "shard_device", lambda device, shard: f"{device}:{shard % 2}")
     make_ensemble(stack=2).fit(*data())
     assert sent == [([0], "cpu:0"), ([1, 2], "cpu:1"), ([3, 4], "cpu:0")]
+
+
+def test_fits_in_threads_do_not_disturb_each_other():
+    X, y = data()
+
+    def fit(seed):
+        ensemble = DeepEnsembleClassifier(make_net(module__dropout=0.2), 2, random_state=seed)
+        return ensemble.fit(X, y).predict_members(X)
+
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(fit, range(8)))
+    for seed, members in enumerate(together):
+        np.testing.assert_allclose(members, fit(seed), rtol=0, atol=1e-10)
