@@ -6,3 +6,9 @@ import os
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
 # Test networks are so small that a second thread costs more than it brings.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from hypothesis import settings
+
+# Examples are small, but the first one of a process pays for torch's lazy imports.
+settings.register_profile("repeatable", deadline=None, derandomize=True)
+settings.load_profile("repeatable")
