@@ -1,18 +1,25 @@
 """Deep ensembles, and what can be learned from them, inside scikit-learn."""
 
-from skensemble import losses, metrics, nn
+from skensemble import losses, metrics, nn, objectives
 from skensemble._base import MemberDivergedError
 from skensemble._persistence import load
+from skensemble.distillation import DistilledClassifier, SelfDistiller
 from skensemble.ensemble import DeepEnsembleClassifier, NetworkClassifier
+from skensemble.model_selection import StackedGridSearchCV, StackedRandomizedSearchCV
 
 __version__ = "0.1.0"
 
 __all__ = [
     "DeepEnsembleClassifier",
+    "DistilledClassifier",
     "MemberDivergedError",
     "NetworkClassifier",
+    "SelfDistiller",
+    "StackedGridSearchCV",
+    "StackedRandomizedSearchCV",
     "load",
     "losses",
     "metrics",
     "nn",
+    "objectives",
 ]

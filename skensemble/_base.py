@@ -19,9 +19,13 @@ from skorch.dataset import Dataset as SkorchDataset
 from torch import Tensor, nn
 
 from skensemble._engine import log_proba
+from skensemble._fitting import Given, Steps
 from skensemble._loader import FitData, Rows
+from skensemble._planning import check_recipe
 from skensemble._private import check_sample_weight, check_y
-from skensemble._recipe import Recipe
+from skensemble._recipe import Recipe, read_recipe
+from skensemble._seeding import Purpose, purpose_seed
+from skensemble._sharding import SAMPLE_ROWS, recipe_key
 
 # Numbers a prediction batch may hold, inputs and logits alike; the activations of a
 # convolutional network are some fifty times as many.
@@ -73,21 +77,26 @@ class BaseNetworkClassifier(ClassifierMixin, BaseEstimator, ABC):
 
     # -- data in -----------------------------------------------------------------------
 
-    def _check_X(self, X: Any, reset: bool) -> Any:
-        """Return `X` as an array of at least two axes, never copied if it is one already."""
+    def _check_X(self, X: Any, reset: bool, in_shape: tuple[int, ...] | None = None) -> Any:
+        """Return `X` as an array of at least two axes, never copied if it is one already.
+
+        Samples must have the shape seen in `fit`, which is `in_shape` while that is running.
+        """
         if isinstance(X, Tensor):
             X = X.detach().cpu().numpy()
-        if not reset and self._is_fine(X):
-            return X
+        if not reset and in_shape is None:
+            in_shape = self._recipe.in_shape
+            if self._is_fine(X):
+                return X
         if _slices_only(X):
             X = self._check_store(X, reset)
         else:
             dtype = None if _is_bytes(X) else [np.float64, np.float32]
             X = validate_data(self, X, reset=reset, dtype=dtype, allow_nd=True)
-        if not reset and tuple(X.shape[1:]) != self._recipe.in_shape:
+        if not reset and tuple(X.shape[1:]) != in_shape:
             raise ValueError(
                 f"X has samples of shape {tuple(X.shape[1:])}, but {type(self).__name__} is "
-                f"expecting samples of shape {self._recipe.in_shape}."
+                f"expecting samples of shape {in_shape}."
             )
         return X
 
@@ -118,24 +127,64 @@ class BaseNetworkClassifier(ClassifierMixin, BaseEstimator, ABC):
             self.n_features_in_ = int(X.shape[1])
         return X
 
-    def _check_fit(self, X: Any, y: Any, sample_weight: Any) -> FitData:
+    @abstractmethod
+    def _steps(self, given: Given) -> Steps:
+        """Fit, yielding what is to be trained; see `skensemble._fitting`."""
+
+    def _check_fit(self, given: Given) -> FitData:
         """Check and encode training data; set ``classes_`` and what scikit-learn wants."""
-        if y is None:
+        if given.y is None:
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None."
             )
-        X = self._check_X(X, reset=True)
-        y = self._check_y(y, len(X))
-        self.classes_, encoded = np.unique(y, return_inverse=True)
+        X = self._check_given_X(given)
+        y = given.recall("y", lambda: self._check_y(given.y, len(X)))
+        rows = np.arange(len(y)) if given.rows is None else given.rows
+        self.classes_ = np.unique(y[rows])
         if len(self.classes_) < 2:
             raise ValueError(
                 f"{type(self).__name__} needs at least 2 classes in y; got 1 class: "
                 f"{self.classes_.tolist()[0]!r}."
             )
-        weight = self._check_weight(sample_weight, y, X)
-        # A row of weight zero is a row that is not there, also for batches and orders.
-        rows = np.arange(len(y)) if weight is None else np.flatnonzero(weight)
-        return FitData(X, encoded.astype(np.int64), weight, rows)
+        encoded = given.recall(("encoded", tuple(self.classes_)), lambda: self._encode(y))
+        weight = self._check_weight(given.sample_weight, y, X, rows)
+        if weight is not None:
+            # A row of weight zero is a row that is not there, also for batches and orders.
+            rows = rows[weight[rows] > 0]
+        if len(rows) == 0:
+            raise ValueError("Sample weights must contain at least one non-zero number.")
+        return FitData(X, encoded, weight, rows)
+
+    def _check_given_X(self, given: Given) -> Any:
+        """Check `X`, or take over what another fit on the same data found."""
+
+        def check() -> tuple[Any, dict[str, Any]]:
+            X = self._check_X(given.X, reset=True)
+            names = ("n_features_in_", "feature_names_in_")
+            return X, {name: getattr(self, name) for name in names if hasattr(self, name)}
+
+        X, found = given.recall("X", check)
+        for name, value in found.items():
+            setattr(self, name, value)
+        return X
+
+    def _encode(self, y: np.ndarray) -> np.ndarray:
+        """Return class indices; labels that are no class of this fit get the nearest one."""
+        at = np.searchsorted(self.classes_, y)
+        return np.minimum(at, len(self.classes_) - 1).astype(np.int64)
+
+    def _prepare(self, estimator: Any, given: Given, root: int) -> tuple[Recipe, FitData]:
+        """Check the data, read the recipe from `estimator`, and hold rows out."""
+        recipe = read_recipe(estimator)
+        data = self._check_fit(given)
+        recipe = recipe.bind(data.X, len(self.classes_), getattr(self, "precision", None))
+        data = self._hold_out(data, recipe, purpose_seed(root, Purpose.SPLIT))
+        sample = Rows(data.X, recipe.dtype).slice(0, min(SAMPLE_ROWS, len(data.X)))
+        if given.rows is None:
+            return check_recipe(recipe, sample), data
+        key = ("recipe", recipe_key(recipe))
+        writes_input = given.recall(key, lambda: check_recipe(recipe, sample).writes_input)
+        return replace(recipe, writes_input=writes_input), data
 
     def _check_y(self, y: Any, n_rows: int) -> np.ndarray:
         y = check_y(y, estimator=self)
@@ -143,7 +192,9 @@ class BaseNetworkClassifier(ClassifierMixin, BaseEstimator, ABC):
         check_classification_targets(y)
         return y
 
-    def _check_weight(self, sample_weight: Any, y: np.ndarray, X: Any) -> np.ndarray | None:
+    def _check_weight(
+        self, sample_weight: Any, y: np.ndarray, X: Any, rows: np.ndarray
+    ) -> np.ndarray | None:
         dtype = np.float64 if X.dtype == np.float64 else np.float32
         weight = None
         if sample_weight is not None:
@@ -152,12 +203,12 @@ class BaseNetworkClassifier(ClassifierMixin, BaseEstimator, ABC):
                 sample_weight, stand_in, dtype=dtype, ensure_non_negative=True
             )
         if getattr(self, "class_weight", None) is not None:
-            weight = self._weigh_classes(np.ones(len(y), dtype) if weight is None else weight, y)
+            weight = np.ones(len(y), dtype) if weight is None else weight
+            weight = self._weigh_classes(weight, y, rows[weight[rows] > 0])
         return weight
 
-    def _weigh_classes(self, weight: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Multiply weights with those of the classes; rows without weight do not count."""
-        rows = np.flatnonzero(weight)
+    def _weigh_classes(self, weight: np.ndarray, y: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Multiply weights of `rows` with those of their classes."""
         present = np.unique(y[rows])
         by_class = compute_class_weight(
             self.class_weight, classes=present, y=y[rows], sample_weight=weight[rows]
@@ -277,6 +328,10 @@ class BaseNetworkClassifier(ClassifierMixin, BaseEstimator, ABC):
 
     def _fuse_log_proba(self, logits: Tensor) -> Tensor:
         return self._fuse_proba(logits).log()
+
+    def _teaching(self, logits: Tensor) -> Tensor:
+        """Turn member logits into those that a student learns from, one network or more."""
+        return logits
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Compute confidence scores; the class with the largest one is predicted.

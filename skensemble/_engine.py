@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,9 @@ from torch import Tensor
 
 from skensemble._early_stopping import MemberEarlyStopping
 from skensemble._loader import Batch, MemberBatches, Rows, TrainingData
-from skensemble._objectives import Objective
+from skensemble._rates import MemberRates
 from skensemble._stacking import MemberStack
+from skensemble.objectives import Objective
 
 
 @dataclass
@@ -95,7 +96,7 @@ class Split(Dataset):
     @property
     def y(self) -> np.ndarray:
         """The first member's class indices."""
-        return self.data.y[self.index[0]].numpy()
+        return self.data.y.cpu()[self.index[0]].numpy()
 
 
 class StackNet(NeuralNetClassifier):
@@ -115,6 +116,8 @@ class StackNet(NeuralNetClassifier):
         Reduced precision of the forward pass.
     early_stopping : MemberEarlyStopping or None
         Who stops when.
+    rates : MemberRates or None
+        Learning rates and decays, where members have their own.
     loader : dict
         ``valid_batch_size`` and ``drop_last``.
     **kwargs
@@ -130,6 +133,7 @@ class StackNet(NeuralNetClassifier):
         outputs_proba: bool = False,
         autocast: torch.dtype | None = None,
         early_stopping: MemberEarlyStopping | None = None,
+        rates: MemberRates | None = None,
         loader: dict[str, Any],
         **kwargs: Any,
     ) -> None:
@@ -144,6 +148,7 @@ class StackNet(NeuralNetClassifier):
         self.outputs_proba = outputs_proba
         self.autocast = autocast
         self.early_stopping = early_stopping
+        self.rates = rates
         self.loader = loader
 
     # -- what skorch builds ------------------------------------------------------------
@@ -174,6 +179,7 @@ class StackNet(NeuralNetClassifier):
     def get_all_learnable_params(self) -> Iterator[tuple[str, Tensor]]:
         """Yield the stacked parameters under the names of the user's module."""
         yield from self.module_.learnable()
+        yield from self.criterion_.learnable()
 
     # -- what it loops over ------------------------------------------------------------
 
@@ -219,6 +225,8 @@ class StackNet(NeuralNetClassifier):
         self, y_pred: Tensor, y_true: Batch, X: Any = None, training: bool = False
     ) -> Tensor:
         """Return the loss of each member."""
+        if self.module_.taps:
+            y_true = replace(y_true, features=dict(self.module_.features))
         return self.criterion_(y_pred, y_true)
 
     def train_step_single(self, batch: Batch, **fit_params: Any) -> dict[str, Tensor]:
@@ -239,9 +247,17 @@ class StackNet(NeuralNetClassifier):
             if self._batch_listeners:
                 named = TeeGenerator(self.get_all_learnable_params())
                 self._tell("on_grad_computed", batch, named_parameters=named, training=True)
+            if self.rates is not None:
+                self.rates.decay(parameters)
             return steps[-1]["loss"]
 
+        if self.rates is None:
+            self.optimizer_.step(closure)
+            return steps[0]
+        parameters = [parameter for _, parameter in self.get_all_learnable_params()]
+        start = self.rates.before(parameters)
         self.optimizer_.step(closure)
+        self.rates.after(parameters, start)
         return steps[0]
 
     def validation_step(self, batch: Batch, **fit_params: Any) -> dict[str, Tensor]:

@@ -24,14 +24,16 @@ _DEVICE_SHARE = 0.25
 class Batch:
     """What an objective sees of the data: targets, weights and whatever it asked for.
 
-    Every tensor starts with ``(member, sample)``; the member axis is 1 where all
-    members see the same rows.
+    `extras` are cut from the tables of the fit, `features` are what the network's tapped
+    layers put out for this batch. Every tensor starts with ``(member, sample)``; the member
+    axis is 1 where all members see the same rows.
     """
 
     x: Tensor
     y: Tensor
     weight: Tensor | None = None
     extras: dict[str, Tensor] = field(default_factory=dict)
+    features: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Rows:
@@ -102,9 +104,44 @@ class Rows:
         return rows if self.scale is None else rows.mul_(self.scale)
 
 
+class _Joined:
+    """Rows of one array after those of another, read as they are asked for."""
+
+    def __init__(self, first: Any, second: Any) -> None:
+        self.first = first
+        self.second = second
+        self.dtype = first.dtype
+        self.shape = (len(first) + len(second), *first.shape[1:])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        at = np.arange(len(self))[index]
+        out = np.empty((len(at), *self.shape[1:]), self.dtype)
+        is_first = at < len(self.first)
+        out[is_first] = self.first[at[is_first]]
+        out[~is_first] = self.second[at[~is_first] - len(self.first)]
+        return out
+
+
+def joined(first: Any, second: Any) -> Any:
+    """Put rows after each other; in memory where they are there already."""
+    if first.dtype != second.dtype and np.uint8 in (first.dtype, second.dtype):
+        raise ValueError(
+            "Rows to be joined must both be bytes or both be floats. "
+            f"Got dtypes {first.dtype} and {second.dtype}."
+        )
+    if all(type(array) is np.ndarray for array in (first, second)):
+        return np.concatenate([first, second.astype(first.dtype, copy=False)])
+    return _Joined(first, second)
+
+
 @dataclass
 class FitData:
     """Checked data of one fit, as arrays; what is sent to workers.
+
+    Fits that share `X` and `y` (folds of one search) train together.
 
     Attributes
     ----------
@@ -118,6 +155,8 @@ class FitData:
         The rows to train on.
     valid : FitData or None
         What is held out.
+    extras : dict of ndarray of shape (n_samples, ...)
+        What an objective needs beside the labels, such as teacher predictions.
     """
 
     X: Any
@@ -125,11 +164,12 @@ class FitData:
     weight: np.ndarray | None
     rows: np.ndarray
     valid: FitData | None = None
+    extras: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass
 class TrainingData:
-    """Rows, encoded labels, weights and extra per-row tensors of one fit.
+    """Rows and labels that all members share, and per-row tables that they may not.
 
     Attributes
     ----------
@@ -137,29 +177,63 @@ class TrainingData:
         The inputs.
     y : Tensor of shape (n_samples,), dtype int64
         Class indices.
-    weight : Tensor of shape (n_samples,) or None
+    weight : Tensor of shape (n_tables, n_samples) or None
         Sample weights.
-    extras : dict of Tensor of shape (n_samples, ...)
-        What an objective needs beside the labels, such as teacher logits.
+    extras : dict of Tensor of shape (n_tables, n_samples, ...)
+        What an objective needs beside the labels.
+    table : Tensor of shape (n_members or 1, 1), dtype int64
+        Which table each member reads.
     """
 
     rows: Rows
     y: Tensor
-    weight: Tensor | None = None
-    extras: dict[str, Tensor] = field(default_factory=dict)
+    weight: Tensor | None
+    extras: dict[str, Tensor]
+    table: Tensor
+
+    @classmethod
+    def gather(
+        cls, data: Sequence[FitData], dtype: torch.dtype, device: str | torch.device
+    ) -> TrainingData:
+        """Join the data of members; equal weights and extras are kept once."""
+        tables: dict[tuple[int, ...], int] = {}
+        kept: list[FitData] = []
+        table = []
+        for one in data:
+            key = (id(one.weight), *(id(values) for values in one.extras.values()))
+            if key not in tables:
+                tables[key] = len(kept)
+                kept.append(one)
+            table.append(tables[key])
+        first = data[0]
+
+        def stack(arrays: list[Any]) -> Tensor:
+            tensor = torch.from_numpy(np.stack(arrays))
+            return tensor.to(device, dtype if tensor.is_floating_point() else None)
+
+        return cls(
+            Rows(first.X, dtype, device),
+            torch.from_numpy(first.y.copy()).to(device),
+            None if first.weight is None else stack([one.weight for one in kept]),
+            {name: stack([one.extras[name] for one in kept]) for name in first.extras},
+            torch.tensor(table if len(kept) > 1 else [0], device=device).unsqueeze(1),
+        )
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def batch(self, index: Tensor) -> Batch:
         """Gather one batch for an index of shape ``(member, sample)``."""
-        device = self.rows.device
+        at = index.to(self.y.device)
         return Batch(
             self.rows.take(index),
-            self.y[index].to(device),
-            None if self.weight is None else self.weight[index].to(device),
-            {name: values[index].to(device) for name, values in self.extras.items()},
+            self.y[at],
+            None if self.weight is None else self._pick(self.weight, at),
+            {name: self._pick(values, at) for name, values in self.extras.items()},
         )
+
+    def _pick(self, values: Tensor, index: Tensor) -> Tensor:
+        return values[0][index] if len(values) == 1 else values[self.table, index]
 
 
 class MemberBatches:

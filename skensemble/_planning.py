@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from skensemble._layers import Tap
 from skensemble._recipe import Recipe
 from skensemble._seeding import Purpose, generator, purpose_seed, torch_seeded
 from skensemble._stacking import (
@@ -60,14 +61,19 @@ class Plan:
     channels_last: bool = False
     draws: bool = False
     graph: tuple[GraphNode, ...] = ()
+    taps: tuple[Tap, ...] = ()
 
     def build(self, modules: list[nn.Module]) -> MemberStack:
         """Put modules into a stack of the planned kind."""
+        stack: MemberStack
         if self.kind is LoopStack or len(modules) == 1:
-            return LoopStack(modules, self.channels_last)
-        if self.kind is GraphStack:
-            return GraphStack(modules, self.graph)
-        return VmapStack(modules)
+            stack = LoopStack(modules, self.channels_last)
+        elif self.kind is GraphStack:
+            stack = GraphStack(modules, self.graph)
+        else:
+            stack = VmapStack(modules)
+        stack.tap(self.taps)
+        return stack
 
 
 def make_plan(
@@ -77,6 +83,7 @@ def make_plan(
     stack: int | str,
     *,
     joint: bool = False,
+    taps: tuple[Tap, ...] = (),
 ) -> Plan:
     """Decide how the members with `seeds` are trained.
 
@@ -92,6 +99,8 @@ def make_plan(
         What the user asked for.
     joint : bool, default=False
         Whether all members must be in one stack, as for the trained sum.
+    taps : tuple of Tap, default=()
+        Layers whose features the objective wants.
     """
     module = recipe.build(seeds[0])
     blockers = recipe.stack_blockers()
@@ -100,6 +109,7 @@ def make_plan(
         len(seeds) if joint else 1,
         channels_last=_is_image_net(module, sample),
         draws=bool(blockers) or _draws(module, sample),
+        taps=taps,
     )
     if len(seeds) == 1 or (stack == 1 and not joint):
         return alone
@@ -110,7 +120,7 @@ def make_plan(
         wanted = min(wanted, _affordable(module, recipe, len(seeds) if joint else None))
     try:
         graph = trace(module.train())
-        _check_same(partial(GraphStack, graph=graph), recipe, sample, seeds)
+        _check_same(partial(GraphStack, graph=graph), recipe, sample, seeds, taps)
         kind: type[MemberStack] = GraphStack
     except CannotStack as no_graph:
         graph = ()
@@ -118,7 +128,7 @@ def make_plan(
         if stack == "auto" and not _is_small(module, recipe, sample):
             return replace(alone, reason="it is too large to gain from training together")
         try:
-            _check_same(VmapStack, recipe, sample, seeds)
+            _check_same(VmapStack, recipe, sample, seeds, taps)
         except CannotStack as no_vmap:
             return replace(alone, reason=f"{reason}; {no_vmap}")
     return alone if wanted == 1 else replace(alone, kind=kind, size=wanted, graph=graph)
@@ -204,7 +214,11 @@ def _is_small(module: nn.Module, recipe: Recipe, sample: Tensor) -> bool:
 
 
 def _check_same(
-    kind: Callable[[list[nn.Module]], MemberStack], recipe: Recipe, x: Tensor, seeds: list[int]
+    kind: Callable[[list[nn.Module]], MemberStack],
+    recipe: Recipe,
+    x: Tensor,
+    seeds: list[int],
+    taps: tuple[Tap, ...],
 ) -> None:
     """Run two members both ways on a few rows; raise `CannotStack` unless they agree."""
     seeds = seeds[:2]
@@ -213,6 +227,7 @@ def _check_same(
         return [recipe.build(seed) for seed in seeds]
 
     stack, alone = kind(modules()), modules()
+    stack.tap(taps)
     stack.set_draws([generator(seed, Purpose.FORWARD) for seed in seeds])
     for training in (True, False):
         expected = []

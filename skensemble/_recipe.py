@@ -31,9 +31,9 @@ from torch.nn.parameter import UninitializedParameter
 from torch.utils.data import DataLoader
 
 from skensemble._early_stopping import MONITORS
-from skensemble._objectives import CrossEntropy
 from skensemble._seeding import Purpose, purpose_seed, torch_seeded
 from skensemble.nn import MLP, CifarResNet
+from skensemble.objectives import CrossEntropy
 
 # Optimisers whose update of a number depends on that number's own gradients alone.
 ELEMENTWISE_OPTIMIZERS = (
@@ -64,8 +64,10 @@ class Recipe:
         Whether each epoch runs in a new order.
     train_split : callable or None
         skorch's split, where the user asked for one.
-    callbacks : callable or None
-        Makes a fresh list of the user's callbacks.
+    net : NeuralNetClassifier or None
+        The user's net, which the callbacks are copied from.
+    writes_input : bool
+        Whether the module alters the batch it is given.
     """
 
     module: Any

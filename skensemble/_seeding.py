@@ -26,6 +26,9 @@ class Purpose(IntEnum):
     FORWARD = 2
     BOOTSTRAP = 3
     SPLIT = 4
+    TEACHER = 5
+    REGRESSOR = 6
+    PERMUTE = 7
 
 
 _TORCH_GENERATOR = threading.RLock()

@@ -7,62 +7,126 @@ joblib's: whatever backend is active runs the shards.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
+import joblib
 import torch
 from joblib import Parallel, delayed, effective_n_jobs
 from joblib.parallel import get_active_backend
 
 from skensemble._early_stopping import MemberEarlyStopping
 from skensemble._engine import MemberResult, Split, StackNet
+from skensemble._layers import captured_shapes
 from skensemble._loader import FitData, Rows, TrainingData
-from skensemble._objectives import Objective
-from skensemble._planning import Plan
+from skensemble._planning import Plan, make_plan
+from skensemble._rates import MemberRates, rate_key
 from skensemble._recipe import Recipe
 from skensemble._seeding import Purpose, generator, purpose_seed, torch_seeded
 from skensemble._stacking import LoopStack
+from skensemble.objectives import Objective, merge
+
+SAMPLE_ROWS = 4
 
 
 @dataclass(frozen=True)
 class Member:
-    """One member to be trained: its number, its seed, the rows it may see."""
+    """All that makes one network.
+
+    Attributes
+    ----------
+    number : int
+        Its place among the members of its fit.
+    seed : int
+        What its random numbers come from.
+    recipe : Recipe
+        Its module and optimiser, bound to the data.
+    objective : Objective
+        What it minimises.
+    data : FitData
+        The rows it learns, and those that are held out.
+    """
 
     number: int
     seed: int
-    rows: Any = None
+    recipe: Recipe
+    objective: Objective
+    data: FitData
+
+    def key(self) -> Any:
+        """Return what must be equal for two members to train in one stack."""
+        data, recipe = self.data, self.recipe
+        valid = data.valid
+        return (
+            recipe_key(recipe),
+            rate_key(recipe),
+            self.objective.key(),
+            (id(data.X), id(data.y), len(data.rows), data.weight is None),
+            tuple((name, values.shape) for name, values in data.extras.items()),
+            None if valid is None else (id(valid.X), id(valid.y), len(valid.rows)),
+        )
+
+
+@dataclass
+class Training:
+    """Networks that a fit wants to be trained; they come back in `results`.
+
+    Attributes
+    ----------
+    members : list of Member
+        The networks.
+    stack : int or "auto"
+        How many may train together.
+    n_jobs : int or None
+        joblib's.
+    order_seed : int
+        One order for all members, where they share batches.
+    verbose : int
+        1 tells what is trained how, 2 tells of every epoch.
+    owner : str
+        Who tells it.
+    results : dict of int to MemberResult
+        What was trained, by the members' numbers.
+    """
+
+    members: list[Member]
+    stack: int | str = "auto"
+    n_jobs: int | None = None
+    order_seed: int = 0
+    verbose: int = 0
+    owner: str = "skensemble"
+
+    def __post_init__(self) -> None:
+        self.results: dict[int, MemberResult] = {}
+
+    def run(self) -> None:
+        """Train the members; results are kept as they come."""
+        for member, result in train_members(self):
+            self.results[member.number] = result
 
 
 @dataclass(frozen=True)
 class Job:
-    """All that a shard needs besides its members; sent to workers as it is.
+    """How members are trained; sent to workers as it is."""
 
-    Attributes
-    ----------
-    recipe : Recipe
-        What a member is.
-    objective : Objective
-        What it minimises.
-    data : FitData
-        The training data, checked and encoded, with what is held out of it.
-    order_seed : int or None
-        One order for all members, where they share batches.
-    """
-
-    recipe: Recipe
-    objective: Objective
     plan: Plan
-    data: FitData
     order_seed: int = 0
-    extras: dict[str, Any] = field(default_factory=dict)
     verbose: int = 0
+
+
+def recipe_key(recipe: Recipe) -> str:
+    """Hash what recipes must share beside learning rate and weight decay."""
+    kwargs = {k: v for k, v in recipe.optimizer_kwargs.items() if k != "weight_decay"}
+    callbacks = None if recipe.net is None else recipe.net.callbacks
+    alike = replace(recipe, lr=0.0, optimizer_kwargs=kwargs, net=None)
+    return joblib.hash((vars(alike), callbacks))
 
 
 def make_shards(members: list[Member], size: int, n_workers: int) -> list[list[Member]]:
     """Cut members into shards of at most `size`, at least one a worker where possible.
 
-    >>> [len(shard) for shard in make_shards([Member(i, i) for i in range(10)], 8, 2)]
+    >>> [len(shard) for shard in make_shards(list(range(10)), 8, 2)]
     [5, 5]
     """
     n_shards = max(-(-len(members) // size), min(n_workers, len(members)))
@@ -77,36 +141,51 @@ def shard_device(device: str, shard: int) -> str:
     return device
 
 
-def train_members(
-    job: Job, members: list[Member], n_jobs: int | None
-) -> Iterator[tuple[Member, MemberResult]]:
+def train_members(training: Training) -> Iterator[tuple[Member, MemberResult]]:
     """Train members and yield each as soon as its shard is done."""
-    joint = job.objective.shared_batches
-    shards = [members] if joint else make_shards(members, job.plan.size, effective_n_jobs(n_jobs))
+    members = training.members
+    recipe, objective, joint = _parts(members)
+    sample = Rows(members[0].data.X, recipe.dtype).slice(0, SAMPLE_ROWS)
+    seeds = [member.seed for member in members]
+    plan = make_plan(recipe, sample, seeds, training.stack, joint=joint, taps=objective.taps)
+    if training.verbose:
+        _say_plan(training, plan)
+    job = Job(plan, training.order_seed, training.verbose)
+    n_workers = effective_n_jobs(training.n_jobs)
+    shards = [members] if joint else make_shards(members, plan.size, n_workers)
     calls = (
-        delayed(train_shard)(job, shard, shard_device(job.recipe.device, number))
+        delayed(train_shard)(job, shard, shard_device(recipe.device, number))
         for number, shard in enumerate(shards)
     )
     # Finished members are kept as they come, where the backend (unlike ray's) can do that.
     streams = get_active_backend()[0].supports_return_generator
-    parallel = Parallel(n_jobs=n_jobs, return_as="generator" if streams else "list")
+    parallel = Parallel(n_jobs=training.n_jobs, return_as="generator" if streams else "list")
     for shard, results in zip(shards, parallel(calls), strict=True):
         yield from zip(shard, results, strict=True)
 
 
+def _parts(members: list[Member]) -> tuple[Recipe, Objective, bool]:
+    first = members[0]
+    return first.recipe, first.objective, first.objective.shared_batches
+
+
 def train_shard(job: Job, members: list[Member], device: str) -> list[MemberResult]:
     """Build, train and hand back the members of one shard."""
-    recipe = replace(job.recipe, device=device)
-    data = _training_data(job.data, recipe, job.extras)
-    stack = job.plan.build([recipe.build(member.seed) for member in members])
+    recipe = replace(members[0].recipe, device=device)
     stopping = recipe.early_stopping()
+    modules = [recipe.build(member.seed) for member in members]
+    data = TrainingData.gather([member.data for member in members], recipe.dtype, device)
+    objective = _start_objective(members, modules[0], data)
+    stack = job.plan.build(modules)
+    rates = MemberRates([member.recipe for member in members], device)
     net = StackNet(
         stack,
-        job.objective,
+        objective,
         orders=_orders(job, members),
         outputs_proba=recipe.outputs_proba,
         autocast=None if recipe.precision is None else torch.bfloat16,
         early_stopping=stopping and MemberEarlyStopping(stopping, len(members)),
+        rates=rates if rates.needed else None,
         loader={"drop_last": recipe.drop_last, "valid_batch_size": recipe.valid_batch_size},
         optimizer=recipe.optimizer,
         lr=recipe.lr,
@@ -115,46 +194,60 @@ def train_shard(job: Job, members: list[Member], device: str) -> list[MemberResu
         callbacks=[(name, cb) for name, cb in recipe.callbacks() if not _is_followed(cb, stopping)],
         device=device,
         compile=recipe.compile,
-        classes=list(range(int(data.y.max()) + 1)),
+        classes=list(range(recipe.n_classes)),
         verbose=job.verbose,
         use_caching=recipe.use_caching,
         torch_load_kwargs=recipe.torch_load_kwargs,
-        **{f"optimizer__{key}": value for key, value in recipe.optimizer_kwargs.items()},
+        **{f"optimizer__{key}": value for key, value in rates.optimizer_kwargs.items()},
         **{f"compile__{key}": value for key, value in recipe.compile_kwargs.items()},
     )
     stack.set_draws([generator(m.seed, Purpose.FORWARD, device) for m in members])
-    held_out = None
-    if job.data.valid is not None:
-        valid = _training_data(job.data.valid, recipe, {})
-        held_out = Split(valid, torch.from_numpy(job.data.valid.rows.copy()).unsqueeze(0))
-    train = Split(data, _index(job, members))
+    shared = objective.shared_batches
+    train = Split(data, _index([member.data for member in members], shared))
+    held_out = _held_out(members, recipe, shared)
     if not (job.plan.draws and isinstance(stack, LoopStack)):
         return net.train(train, held_out, _label(members))
     with torch_seeded(purpose_seed(members[0].seed, Purpose.FORWARD), device):
         return net.train(train, held_out, _label(members))
 
 
-def _training_data(data: FitData, recipe: Recipe, extras: dict[str, Any]) -> TrainingData:
-    return TrainingData(
-        Rows(data.X, recipe.dtype, recipe.device),
-        torch.from_numpy(data.y.copy()),
-        None if data.weight is None else torch.from_numpy(data.weight.copy()).to(recipe.dtype),
-        {name: torch.from_numpy(values.copy()) for name, values in extras.items()},
-    )
+def _start_objective(
+    members: list[Member], module: torch.nn.Module, data: TrainingData
+) -> Objective:
+    """Join the members' objectives and draw what is trained beside the networks."""
+    objective = merge([member.objective for member in members])
+    if not objective.taps:
+        return objective
+    rows = data.rows
+    sample = Rows(rows.array, rows.dtype).slice(0, SAMPLE_ROWS)
+    shapes = {
+        "features": captured_shapes(module, objective.taps, sample),
+        "extras": {name: tuple(values.shape[2:]) for name, values in data.extras.items()},
+        "device": rows.device,
+    }
+    seeds = [purpose_seed(member.seed, Purpose.REGRESSOR) for member in members]
+    return objective.start(seeds, shapes, rows.dtype)
 
 
-def _index(job: Job, members: list[Member]) -> torch.Tensor:
-    """Return the rows of each member, or one row of them where batches are shared."""
-    if job.objective.shared_batches:
-        members = members[:1]
-    picks = [job.data.rows if m.rows is None else m.rows for m in members]
-    return torch.stack([torch.from_numpy(pick.copy()) for pick in picks])
+def _held_out(members: list[Member], recipe: Recipe, shared: bool) -> Split | None:
+    held_out = [member.data.valid for member in members if member.data.valid is not None]
+    if not held_out:
+        return None
+    same = all(one.rows is held_out[0].rows and one.extras == {} for one in held_out)
+    data = TrainingData.gather(held_out, recipe.dtype, recipe.device)
+    return Split(data, _index(held_out, shared or same))
+
+
+def _index(data: list[FitData], shared: bool) -> torch.Tensor:
+    """Return the rows of each member, or one row of them where all see the same."""
+    return torch.stack([torch.from_numpy(one.rows.copy()) for one in data[: 1 if shared else None]])
 
 
 def _orders(job: Job, members: list[Member]) -> list[torch.Generator]:
-    if not job.recipe.shuffle:
+    recipe, _, joint = _parts(members)
+    if not recipe.shuffle:
         return []
-    if job.objective.shared_batches:
+    if joint:
         return [generator(job.order_seed, Purpose.ORDER)]
     return [generator(member.seed, Purpose.ORDER) for member in members]
 
@@ -167,3 +260,12 @@ def _is_followed(callback: Any, stopping: Any) -> bool:
 def _label(members: list[Member]) -> str:
     first, last = members[0].number, members[-1].number
     return f"member {first}" if first == last else f"members {first} to {last}"
+
+
+def _say_plan(training: Training, plan: Plan) -> None:
+    n_members = len(training.members)
+    how = f"{min(plan.size, n_members)} at a time as {plan.kind.__name__}"
+    why = f" because {plan.reason}" if plan.reason else ""
+    print(  # noqa: T201
+        f"[skensemble] {training.owner}: {n_members} members, {how}{why}", flush=True
+    )

@@ -24,6 +24,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from skensemble._layers import Tap, listen
+
 
 class CannotStack(Exception):
     """Why modules cannot be run together; the message is for the user."""
@@ -33,6 +35,13 @@ class MemberStack(nn.Module, ABC):
     """Abstract stack of ``n_members`` networks of one architecture."""
 
     n_members: int
+    taps: tuple[Tap, ...] = ()
+    features: dict[str, Tensor]  # what the taps gave in the last forward, (member, sample, ...)
+
+    def tap(self, taps: Sequence[Tap]) -> None:
+        """Ask for the features of layers; every forward then leaves them in `features`."""
+        self.taps = tuple(taps)
+        self.features = {}
 
     @abstractmethod
     def learnable(self) -> Iterator[tuple[str, nn.Parameter]]:
@@ -65,6 +74,12 @@ class LoopStack(MemberStack):
         if channels_last:
             self.members.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
+    def tap(self, taps: Sequence[Tap]) -> None:
+        super().tap(taps)
+        self._heard: list[dict[str, Tensor]] = [{} for _ in self.members]
+        for member, heard in zip(self.members, self._heard, strict=True):
+            listen(member, taps, heard.__setitem__)
+
     def forward(self, x: Tensor) -> Tensor:
         """Run each member on its own batch, or all on the one there is."""
         inputs = x.unbind(0)
@@ -73,6 +88,8 @@ class LoopStack(MemberStack):
         if self.channels_last:
             inputs = tuple(xi.contiguous(memory_format=torch.channels_last) for xi in inputs)
         outputs = [member(xi) for member, xi in zip(self.members, inputs, strict=True)]
+        for tap in self.taps:
+            self.features[tap.key] = torch.stack([heard[tap.key] for heard in self._heard])
         return outputs[0].unsqueeze(0) if len(outputs) == 1 else torch.stack(outputs)
 
     def learnable(self) -> Iterator[tuple[str, nn.Parameter]]:
@@ -152,10 +169,20 @@ class VmapStack(_Stacked):
         names = {name: self.stacked(name) for name in self._names}
         shared = len(x) != self.n_members
         batched = torch.func.vmap(self._one, in_dims=(0, None if shared else 0), randomness="error")
-        return batched(names, x[0] if shared else x)
+        output, features = batched(names, x[0] if shared else x)
+        if self.taps:
+            self.features = features
+        return output
 
-    def _one(self, tensors: dict[str, Tensor], x: Tensor) -> Tensor:
-        return torch.func.functional_call(self._skeleton[0], tensors, (x,))
+    def _one(self, tensors: dict[str, Tensor], x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        heard: dict[str, Tensor] = {}
+        skeleton = self._skeleton[0]
+        handles = listen(skeleton, self.taps, heard.__setitem__)
+        try:
+            return torch.func.functional_call(skeleton, tensors, (x,)), heard
+        finally:
+            for handle in handles:
+                handle.remove()
 
     def train(self, mode: bool = True) -> VmapStack:
         """Set the mode of the members too."""
@@ -276,6 +303,7 @@ class GraphStack(_Stacked):
     ) -> None:
         super().__init__(modules)
         self._draws: Sequence[torch.Generator] = ()
+        self._places: dict[tuple[str, str], str] = {}
         self._steps: list[tuple[str, Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = []
         output: str | None = None
         for node in trace(modules[0]) if graph is None else graph:
@@ -287,6 +315,10 @@ class GraphStack(_Stacked):
                 output = node.args[0].name if isinstance(node.args[0], _Value) else None
             else:
                 step = self._translate(node, modules[0])
+                if node.op == "call_module":
+                    self._places[node.target, "output"] = node.name
+                    if node.args and isinstance(node.args[0], _Value):
+                        self._places[node.target, "input"] = node.args[0].name
                 self._steps.append((node.name, step, node.args, node.kwargs))
         if output is None:
             raise CannotStack("its forward returns more than one tensor")
@@ -376,6 +408,12 @@ class GraphStack(_Stacked):
     def set_draws(self, generators: Sequence[torch.Generator]) -> None:
         self._draws = generators
 
+    def tap(self, taps: Sequence[Tap]) -> None:
+        super().tap(taps)
+        for tap in taps:
+            if (tap.module, tap.side) not in self._places:
+                raise CannotStack(f"its layer {tap.module!r} is not a node of its graph")
+
     def forward(self, x: Tensor) -> Tensor:
         """Run the graph on all members at once."""
         if len(x) != self.n_members:
@@ -387,4 +425,6 @@ class GraphStack(_Stacked):
 
         for name, step, args, kwargs in self._steps:
             values[name] = step(*map(lookup, args), **{k: lookup(v) for k, v in kwargs.items()})
+        for tap in self.taps:
+            self.features[tap.key] = values[self._places[tap.module, tap.side]]
         return values[self._output]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import numbers
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -15,17 +15,14 @@ from torch import Tensor, nn
 
 from skensemble._base import BaseNetworkClassifier, MemberDivergedError
 from skensemble._engine import MemberResult
-from skensemble._loader import FitData, Rows
-from skensemble._objectives import SumCrossEntropy
-from skensemble._planning import check_recipe, make_plan
+from skensemble._fitting import Given, Steps, fit_alone
 from skensemble._private import Interval, RealNotInt, StrOptions, fit_context
-from skensemble._recipe import Recipe, read_recipe
+from skensemble._recipe import Recipe
 from skensemble._seeding import Purpose, member_seed, purpose_seed, root_seed
-from skensemble._sharding import Job, Member, train_members
+from skensemble._sharding import Member, Training
+from skensemble.objectives import SumCrossEntropy
 
 __all__ = ["DeepEnsembleClassifier", "NetworkClassifier"]
-
-_SAMPLE_ROWS = 4
 
 
 class NetworkClassifier(BaseNetworkClassifier):
@@ -120,15 +117,26 @@ class NetworkClassifier(BaseNetworkClassifier):
         NetworkClassifier
             The fitted estimator.
         """
-        seed = root_seed(self.random_state)
-        job = _make_job(self, X, y, sample_weight, [seed], seed)
-        ((_, result),) = train_members(job, [Member(0, seed)], n_jobs=None)
-        if result.diverged_at is not None:
-            raise MemberDivergedError(
-                _divergence_message({0: result.diverged_at}, 1), {0: result.diverged_at}
-            )
-        self._set_result(job.recipe, result)
+        fit_alone(self, Given(X, y, sample_weight))
         return self
+
+    def _steps(self, given: Given) -> Steps:
+        seed = root_seed(self.random_state)
+        recipe, data = self._prepare(self.estimator, given, seed)
+        member = Member(0, seed, recipe, recipe.objective(), data)
+        training = Training([member], verbose=self.verbose, owner=type(self).__name__)
+        yield training
+        self._take(recipe, training.results[0])
+
+    def _take(self, recipe: Recipe, result: MemberResult) -> None:
+        """Keep what was trained, unless it diverged."""
+        if result.diverged_at is not None:
+            lost = {0: result.diverged_at}
+            raise MemberDivergedError(divergence_message(lost, 1), lost)
+        self._set_result(recipe, result)
+
+    # How logits are read as log-probabilities, where not by a softmax.
+    _reading: Callable[[Tensor], Tensor] | None = None
 
     def _set_result(self, recipe: Recipe, result: MemberResult) -> None:
         self._recipe = recipe
@@ -139,13 +147,20 @@ class NetworkClassifier(BaseNetworkClassifier):
         return [self.module_]
 
     def _fuse_proba(self, logits: Tensor) -> Tensor:
-        return logits[0].softmax(-1)
+        return logits[0].softmax(-1) if self._reading is None else self._read(logits[0]).exp()
 
     def _fuse_log_proba(self, logits: Tensor) -> Tensor:
-        return logits[0].log_softmax(-1)
+        return self._read(logits[0])
 
     def _fuse_score(self, logits: Tensor) -> Tensor:
-        return logits[0]
+        return logits[0] if self._reading is None else self._read(logits[0])
+
+    def _teaching(self, logits: Tensor) -> Tensor:
+        return logits if self._reading is None else self._read(logits)
+
+    def _read(self, logits: Tensor) -> Tensor:
+        """Turn logits into log-probabilities."""
+        return logits.log_softmax(-1) if self._reading is None else self._reading(logits)
 
     def __sklearn_is_fitted__(self) -> bool:
         """Tell whether there is a network to predict with."""
@@ -324,25 +339,27 @@ class DeepEnsembleClassifier(BaseNetworkClassifier):
                 f"'max_samples' None. Got bootstrap={self.bootstrap}, "
                 f"max_samples={self.max_samples!r} instead."
             )
+        fit_alone(self, Given(X, y, sample_weight))
+        return self
+
+    def _steps(self, given: Given) -> Steps:
         kept = self._kept_members()
         root = int(getattr(self, "_root", 0)) if kept else root_seed(self.random_state)
-        wanted = [number for number in range(self.n_estimators) if number not in kept]
-        seeds = [member_seed(root, number) for number in wanted]
         before = dict(vars(self))
-        try:
-            job = _make_job(self, X, y, sample_weight, seeds or [root], root)
-            job = self._check_same_data(job, before) if kept else job
-        except BaseException:
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
-        members = [
-            Member(number, seed, self._draw_rows(job.data.rows, seed))
-            for number, seed in zip(wanted, seeds, strict=True)
-        ]
+        recipe, data = self._prepare(self.estimator, given, root)
+        recipe = self._check_same_data(recipe, before) if kept else recipe
+        objective = recipe.objective()
+        if self.joint:
+            objective = SumCrossEntropy(objective.class_weight, objective.label_smoothing)
+        members = []
+        for number in range(self.n_estimators):
+            if number not in kept:
+                seed = member_seed(root, number)
+                rows = self._draw_rows(data.rows, seed)
+                own = data if rows is None else replace(data, rows=rows)
+                members.append(Member(number, seed, recipe, objective, own))
         self._root: int = root
-        self._train(job, members, kept)
-        return self
+        yield from self._train(recipe, members, kept)
 
     def _kept_members(self) -> dict[int, NetworkClassifier]:
         """Return the members a warm start keeps, by number."""
@@ -361,7 +378,7 @@ class DeepEnsembleClassifier(BaseNetworkClassifier):
             )
         return kept
 
-    def _check_same_data(self, job: Job, before: dict[str, Any]) -> Job:
+    def _check_same_data(self, recipe: Recipe, before: dict[str, Any]) -> Recipe:
         """Refuse new data that the members there are cannot predict; keep their dtype."""
         classes, old = before["classes_"], before["_recipe"]
         if not np.array_equal(classes, self.classes_):
@@ -369,12 +386,12 @@ class DeepEnsembleClassifier(BaseNetworkClassifier):
                 f"With warm_start=True the classes must stay {classes.tolist()}. "
                 f"Got {self.classes_.tolist()} instead."
             )
-        if old.in_shape != job.recipe.in_shape:
+        if old.in_shape != recipe.in_shape:
             raise ValueError(
                 f"With warm_start=True samples must keep the shape {old.in_shape}. "
-                f"Got {job.recipe.in_shape} instead."
+                f"Got {recipe.in_shape} instead."
             )
-        return replace(job, recipe=replace(job.recipe, dtype=old.dtype))
+        return replace(recipe, dtype=old.dtype)
 
     def _draw_rows(self, rows: np.ndarray, seed: int) -> np.ndarray | None:
         if not self.bootstrap and self.max_samples is None:
@@ -390,22 +407,29 @@ class DeepEnsembleClassifier(BaseNetworkClassifier):
         draw = np.random.default_rng(purpose_seed(seed, Purpose.BOOTSTRAP))
         return rows[draw.choice(len(rows), size, replace=self.bootstrap)]
 
-    def _train(self, job: Job, members: list[Member], kept: dict[int, NetworkClassifier]) -> None:
+    def _train(
+        self, recipe: Recipe, members: list[Member], kept: dict[int, NetworkClassifier]
+    ) -> Steps:
         """Train `members`; whatever happens, keep what was finished."""
-        done = dict(kept)
-        diverged: dict[int, int] = {}
+        training = Training(
+            members, self.stack, self.n_jobs, self._root, self.verbose, type(self).__name__
+        )
+        seeds = {member.number: member.seed for member in members}
+        done, diverged = dict(kept), {}
         try:
-            for member, result in train_members(job, members, self.n_jobs) if members else ():
-                if result.diverged_at is not None:
-                    diverged[member.number] = result.diverged_at
-                    continue
-                done[member.number] = self._make_member(job.recipe, member.seed, result)
+            if members:
+                yield training
         finally:
-            self._recipe = job.recipe
+            for number, result in training.results.items():
+                if result.diverged_at is None:
+                    done[number] = self._make_member(recipe, seeds[number], result)
+                else:
+                    diverged[number] = result.diverged_at
+            self._recipe = recipe
             self._numbers = sorted(done)
             self.estimators_ = [done[number] for number in self._numbers]
         if diverged:
-            raise MemberDivergedError(_divergence_message(diverged, self.n_estimators), diverged)
+            raise MemberDivergedError(divergence_message(diverged, self.n_estimators), diverged)
 
     def _make_member(self, recipe: Recipe, seed: int, result: MemberResult) -> NetworkClassifier:
         member = NetworkClassifier(
@@ -470,6 +494,9 @@ class DeepEnsembleClassifier(BaseNetworkClassifier):
             return self._collect(X, lambda logits: logits, axis=1)
         return self._collect(X, lambda logits: logits.softmax(-1), axis=1)
 
+    def _teaching(self, logits: Tensor) -> Tensor:
+        return logits.mean(0, keepdim=True) if self.joint else logits
+
     # -- fusion ------------------------------------------------------------------------------
 
     def _networks(self) -> Sequence[nn.Module]:
@@ -512,36 +539,7 @@ class DeepEnsembleClassifier(BaseNetworkClassifier):
 # -- what both share -------------------------------------------------------------------------
 
 
-def _make_job(
-    estimator: Any, X: Any, y: Any, sample_weight: Any, seeds: list[int], root: int
-) -> Job:
-    """Check the data, read the recipe, and plan how the members are trained."""
-    recipe = read_recipe(estimator.estimator)
-    data: FitData = estimator._check_fit(X, y, sample_weight)
-    recipe = recipe.bind(data.X, len(estimator.classes_), estimator.precision)
-    data = estimator._hold_out(data, recipe, purpose_seed(root, Purpose.SPLIT))
-    joint = bool(getattr(estimator, "joint", False))
-    sample = Rows(data.X, recipe.dtype).slice(0, min(_SAMPLE_ROWS, len(data.X)))
-    stack = getattr(estimator, "stack", 1)
-    recipe = check_recipe(recipe, sample)
-    plan = make_plan(recipe, sample, seeds, stack, joint=joint)
-    objective = recipe.objective()
-    if joint:
-        objective = SumCrossEntropy(objective.class_weight, objective.label_smoothing)
-    if estimator.verbose:
-        _say_plan(estimator, plan, len(seeds))
-    return Job(recipe, objective, plan, data, root, verbose=int(estimator.verbose))
-
-
-def _say_plan(estimator: Any, plan: Any, n_members: int) -> None:
-    how = f"{min(plan.size, n_members)} at a time as {plan.kind.__name__}"
-    why = f" because {plan.reason}" if plan.reason else ""
-    print(  # noqa: T201
-        f"[skensemble] {type(estimator).__name__}: {n_members} members, {how}{why}", flush=True
-    )
-
-
-def _divergence_message(diverged: dict[int, int], n_members: int) -> str:
+def divergence_message(diverged: dict[int, int], n_members: int) -> str:
     lost = ", ".join(f"member {number} in epoch {epoch}" for number, epoch in diverged.items())
     kept = n_members - len(diverged)
     return (

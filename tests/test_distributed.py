@@ -17,7 +17,7 @@ from skorch.callbacks import EarlyStopping
 from skorch.dataset import ValidSplit
 
 from skensemble import DeepEnsembleClassifier, MemberDivergedError, _sharding
-from skensemble._sharding import Member, make_shards, shard_device
+from skensemble._sharding import make_shards, shard_device
 
 MEMBERS = 5
 
@@ -156,7 +156,7 @@ def test_ray(ray_cluster, expected, stack):
 
 @given(st.integers(1, 60), st.integers(1, 20), st.integers(1, 9))
 def test_shards_cover_the_members_in_order(n_members, size, n_workers):
-    members = [Member(i, i) for i in range(n_members)]
+    members = list(range(n_members))
     shards = make_shards(members, size, n_workers)
     assert [member for shard in shards for member in shard] == members
     sizes = [len(shard) for shard in shards]

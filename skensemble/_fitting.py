@@ -1,0 +1,261 @@
+"""How a fit runs: alone, or side by side with others that differ in a few numbers.
+
+An estimator's fit is a generator. It yields what it wants, a `Training` of networks or a
+`Subfit` of another estimator, and goes on once that is done. `fit_alone` does what is
+wanted at once. `fit_together` runs many fits in step: it trains the networks of all of
+them in common stacks, and fits an estimator that several of them want only once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+from sklearn.base import BaseEstimator, clone
+from sklearn.utils import _safe_indexing
+
+from skensemble._sharding import Training
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+Steps = Generator[Any, None, None]
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a fit was given.
+
+    Attributes
+    ----------
+    X, y, sample_weight : array-like
+        As they arrived.
+    rows : ndarray of int or None
+        The rows of this fit, where it is one of several on the same data.
+    shared : dict
+        What such fits remember for each other.
+    options : dict
+        Further arguments of ``fit``.
+    """
+
+    X: Any
+    y: Any
+    sample_weight: Any = None
+    rows: np.ndarray | None = None
+    shared: dict[Any, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def part(self) -> tuple[Any, Any, Any]:
+        """Return rows, labels and weights of this fit alone, as they arrived."""
+        whole = self.X, self.y, self.sample_weight
+        if self.rows is None:
+            return whole
+        x, y, w = (None if one is None else _safe_indexing(one, self.rows) for one in whole)
+        return x, y, w
+
+    def recall(self, key: Any, make: Callable[[], Any]) -> Any:
+        """Return what was made for `key`, or make it."""
+        if key not in self.shared:
+            self.shared[key] = make()
+        return self.shared[key]
+
+
+@dataclass
+class Subfit:
+    """An estimator that a fit wants to have fitted on its own rows.
+
+    Attributes
+    ----------
+    estimator : estimator
+        Unfitted, with its seed resolved.
+    given : Given
+        The data of the fit that wants it.
+    memory : joblib.Memory
+        Where fits are remembered.
+    result : estimator
+        The fitted estimator.
+    """
+
+    estimator: Any
+    given: Given
+    memory: joblib.Memory = field(default_factory=lambda: joblib.Memory(None))
+    result: Any = None
+
+    def run(self) -> None:
+        """Fit it, or find it in the memory; who comes second waits for the first."""
+        arguments = (self.estimator, *self.given.part())
+        with locked(self.memory.location, arguments):
+            self.result = self.memory.cache(fit_estimator)(*arguments)
+
+    def key(self) -> Any:
+        """Return what is equal for fits that would give the same estimator."""
+        rows = self.given.rows
+        return joblib.hash(self.estimator), None if rows is None else joblib.hash(rows)
+
+
+@contextmanager
+def locked(folder: Any, arguments: Any) -> Iterator[None]:
+    """Keep other processes and threads from doing the same work in a memory's folder."""
+    if folder is None or fcntl is None:
+        yield
+        return
+    path = Path(folder)
+    path.mkdir(parents=True, exist_ok=True)
+    with (path / f"skensemble-{joblib.hash(arguments)}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # let go when the file is closed
+        yield
+
+
+def fit_estimator(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Any:
+    """Fit a clone of any classifier; joblib's memory remembers calls of this function."""
+    weight = {} if sample_weight is None else {"sample_weight": sample_weight}
+    return clone(estimator).fit(X, y, **weight)
+
+
+def fit_alone(estimator: Any, given: Given) -> None:
+    """Run one fit; an error before any network is trained leaves the estimator as it was."""
+    before, trained = dict(vars(estimator)), False
+    steps = estimator._steps(given)
+    try:
+        wanted = next(steps)
+        while True:
+            trained = trained or isinstance(wanted, Training)
+            try:
+                wanted.run()
+            except BaseException as error:
+                wanted = steps.throw(error)
+            else:
+                wanted = next(steps)
+    except StopIteration:
+        return
+    except BaseException:
+        if not trained:
+            vars(estimator).clear()
+            vars(estimator).update(before)
+        raise
+
+
+@dataclass
+class Outcome:
+    """What became of one of several fits: its seconds, and its error if it failed."""
+
+    seconds: float = 0.0
+    error: Exception | None = None
+
+
+class _Fit:
+    """A fit that is under way."""
+
+    def __init__(self, steps: Steps) -> None:
+        self.steps = steps
+        self.outcome = Outcome()
+        self.wanted: Any = None
+        self.advance()
+
+    def advance(self, error: Exception | None = None) -> None:
+        """Go on to the next thing that is wanted; an error ends this fit alone."""
+        start = time.perf_counter()
+        try:
+            self.wanted = next(self.steps) if error is None else self.steps.throw(error)
+        except StopIteration:
+            self.wanted = None
+        except Exception as failure:  # kept, for the caller to report
+            self.wanted, self.outcome.error = None, failure
+        self.outcome.seconds += time.perf_counter() - start
+
+
+def fit_together(
+    fits: Sequence[Steps], n_jobs: int | None = None, verbose: int = 0
+) -> list[Outcome]:
+    """Run many fits side by side; members that can be are trained in one stack.
+
+    A fit's seconds are its share of the time that the common work took.
+    """
+    running = [_Fit(steps) for steps in fits]
+    while waiting := [fit for fit in running if fit.wanted is not None]:
+        subfits = [fit for fit in waiting if isinstance(fit.wanted, Subfit)]
+        if subfits:  # students wait for all teachers, so that they can train together
+            _run_subfits(subfits, n_jobs, verbose)
+        else:
+            _run_trainings(waiting, n_jobs, verbose)
+    return [fit.outcome for fit in running]
+
+
+def _run_subfits(fits: list[_Fit], n_jobs: int | None, verbose: int) -> None:
+    wanted: dict[Any, list[_Fit]] = {}
+    for fit in fits:
+        wanted.setdefault(fit.wanted.key(), []).append(fit)
+    ours: list[list[_Fit]] = []
+    theirs: list[list[_Fit]] = []
+    for sharers in wanted.values():
+        native = hasattr(sharers[0].wanted.estimator, "_steps")
+        (ours if native else theirs).append(sharers)
+    estimators = [clone(sharers[0].wanted.estimator) for sharers in ours]
+    steps = [
+        estimator._steps(sharers[0].wanted.given)
+        for estimator, sharers in zip(estimators, ours, strict=True)
+    ]
+    outcomes = fit_together(steps, n_jobs, verbose)
+    for sharers, estimator, outcome in zip(ours, estimators, outcomes, strict=True):
+        _hand_out(sharers, estimator, outcome)
+    for sharers in theirs:
+        start, error = time.perf_counter(), None
+        try:
+            sharers[0].wanted.run()
+        except Exception as failure:
+            error = failure
+        outcome = Outcome(time.perf_counter() - start, error)
+        _hand_out(sharers, sharers[0].wanted.result, outcome)
+
+
+def _hand_out(sharers: list[_Fit], estimator: BaseEstimator, outcome: Outcome) -> None:
+    for fit in sharers:
+        fit.wanted.result = estimator
+        fit.outcome.seconds += outcome.seconds / len(sharers)
+        fit.advance(outcome.error)
+
+
+def _run_trainings(fits: list[_Fit], n_jobs: int | None, verbose: int) -> None:
+    groups: dict[Any, list[_Fit]] = {}
+    for fit in fits:
+        training = fit.wanted
+        keys = {member.key() for member in training.members}
+        alone = training.members[0].objective.shared_batches or len(keys) != 1
+        key = object() if alone else (training.stack, keys.pop())
+        groups.setdefault(key, []).append(fit)
+    for group in groups.values():
+        start, error = time.perf_counter(), None
+        try:
+            _train_group([fit.wanted for fit in group], n_jobs, verbose)
+        except Exception as failure:
+            error = failure
+        seconds = time.perf_counter() - start
+        n_members = sum(len(fit.wanted.members) for fit in group)
+        for fit in group:
+            fit.outcome.seconds += seconds * len(fit.wanted.members) / n_members
+            fit.advance(error)
+
+
+def _train_group(trainings: list[Training], n_jobs: int | None, verbose: int) -> None:
+    """Train the members of all in common and hand each its own."""
+    first = trainings[0]
+    places = [(training, member) for training in trainings for member in training.members]
+    if len(trainings) > 1:
+        members = [replace(member, number=at) for at, (_, member) in enumerate(places)]
+    else:
+        members = first.members
+    together = replace(first, members=members, n_jobs=n_jobs, verbose=verbose)
+    together.run()
+    if len(trainings) == 1:
+        first.results = together.results
+        return
+    for at, (training, member) in enumerate(places):
+        training.results[member.number] = together.results[at]

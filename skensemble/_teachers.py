@@ -1,0 +1,186 @@
+"""What teachers say: logits and layers of any fitted classifier, in the student's classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.utils.validation import check_is_fitted
+from skorch import NeuralNetClassifier
+from torch import nn
+
+from skensemble._base import BaseNetworkClassifier
+from skensemble._layers import Tap, find_taps, run_tapped
+from skensemble._loader import Rows
+from skensemble.ensemble import DeepEnsembleClassifier, NetworkClassifier
+
+_CHUNK_ROWS = 1024
+_SEED_NAMES = ("random_state",)
+
+
+def unwrap(teacher: Any) -> Any:
+    """Return the classifier inside of any ``FrozenEstimator``."""
+    while isinstance(teacher, FrozenEstimator):
+        teacher = teacher.estimator
+    return teacher
+
+
+def is_fitted(teacher: Any) -> bool:
+    """Whether a classifier can predict as it is."""
+    if isinstance(teacher, NeuralNetClassifier):
+        return bool(getattr(teacher, "initialized_", False))
+    try:
+        check_is_fitted(teacher)
+    except (NotFittedError, TypeError):
+        return False
+    return True
+
+
+def ready_to_fit(teacher: Any, student: Any, seed: int | None) -> Any:
+    """Return an unfitted teacher whose seeds are numbers.
+
+    ``None`` is an ensemble of five of the student's recipe; a skorch net is wrapped, so
+    that labels and shapes are taken care of.
+    """
+    if teacher is None:
+        teacher = DeepEnsembleClassifier(student, n_estimators=5)
+    elif isinstance(teacher, NeuralNetClassifier):
+        teacher = NetworkClassifier(teacher)
+    teacher = clone(teacher)
+    if seed is None:
+        return teacher
+    open_seeds = {
+        name: seed
+        for name, value in teacher.get_params(deep=True).items()
+        if name.split("__")[-1] in _SEED_NAMES and value is None
+    }
+    return teacher.set_params(**open_seeds)
+
+
+def member_recipe(teacher: Any) -> Any:
+    """Return the recipe of a teacher's member, for a student without one of its own."""
+    inner = unwrap(teacher)
+    if isinstance(inner, NeuralNetClassifier):
+        return clone(inner)
+    if isinstance(inner, BaseNetworkClassifier):
+        for name in ("estimator", "student"):
+            if hasattr(inner, name):
+                return getattr(inner, name)
+    return None
+
+
+# -- logits ------------------------------------------------------------------------------
+
+
+def teacher_logits(teacher: Any, X: Any, classes: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
+    """Return the logits of each network of a teacher, shape ``(sample, teacher, class)``.
+
+    Of a classifier that is no network they are the logarithms of its probabilities.
+    """
+    inner = unwrap(teacher)
+    columns = _columns(inner, classes)
+    if isinstance(inner, BaseNetworkClassifier):
+        values = inner._collect(X, inner._teaching, axis=1)
+    elif not hasattr(inner, "predict_proba"):
+        raise TypeError(
+            f"The 'teacher' must have predict_proba. Got {type(inner).__name__}, which has not; "
+            "wrap it in sklearn.calibration.CalibratedClassifierCV."
+        )
+    else:
+        if isinstance(inner, NeuralNetClassifier) and getattr(X, "dtype", None) == np.float64:
+            X = X.astype(np.float32)
+        proba = np.asarray(inner.predict_proba(X))
+        floor = np.finfo(np.float32).eps
+        values = np.log(np.maximum(proba, floor))[None]
+    return torch.from_numpy(np.ascontiguousarray(values[:, :, columns].swapaxes(0, 1))).to(dtype)
+
+
+def _columns(teacher: Any, classes: np.ndarray) -> np.ndarray:
+    """Return where the teacher keeps each of the student's classes."""
+    known = np.asarray(teacher.classes_)
+    if set(known.tolist()) != set(classes.tolist()):
+        only_teacher = sorted(set(known.tolist()) - set(classes.tolist()), key=str)
+        only_y = sorted(set(classes.tolist()) - set(known.tolist()), key=str)
+        raise ValueError(
+            "Teacher and student must have the same classes. Got "
+            f"{only_teacher} known to the teacher alone and {only_y} in y alone."
+        )
+    order = np.argsort(known)
+    return order[np.searchsorted(known[order], classes)]
+
+
+def check_given_logits(
+    values: Any, n_rows: int, n_classes: int, dtype: torch.dtype
+) -> torch.Tensor:
+    """Check logits that the user brings; return them as ``(sample, teacher, class)``."""
+    array = np.asarray(values)
+    if array.ndim == 2:
+        array = array[None]
+    if array.ndim != 3 or array.shape[1:] != (n_rows, n_classes):
+        raise ValueError(
+            f"'teacher_logits' must have shape (n_samples, n_classes) = ({n_rows}, {n_classes}), "
+            "unlabelled rows last, or that with the teachers in front. "
+            f"Got {np.shape(values)} instead."
+        )
+    if not np.isfinite(array).all():
+        raise ValueError("'teacher_logits' must be finite. Got NaN or infinity.")
+    return torch.from_numpy(np.ascontiguousarray(array.swapaxes(0, 1))).to(dtype)
+
+
+# -- layers ------------------------------------------------------------------------------
+
+
+def teacher_modules(teacher: Any, objective: str) -> list[nn.Module]:
+    """Return the networks a teacher is made of."""
+    inner = unwrap(teacher)
+    if isinstance(inner, BaseNetworkClassifier):
+        return list(inner._networks())
+    if isinstance(inner, NeuralNetClassifier):
+        return [inner.module_]
+    raise ValueError(
+        f"objective={objective!r} compares layers, so the teacher must be made of networks that "
+        f"see the same X (an estimator of skensemble or a skorch net). Got "
+        f"{type(inner).__name__}; use objective='label', which needs probabilities only."
+    )
+
+
+def teacher_features(
+    modules: Sequence[nn.Module], layers: dict[str, str], rows: Rows
+) -> dict[str, torch.Tensor]:
+    """Return what layers put out, by the student's layer: ``(sample, teacher, channel, ...)``."""
+    sample = rows.slice(0, 2)
+    parts: dict[str, list[torch.Tensor]] = {key: [] for key in layers}
+    modes = [module.training for module in modules]
+    try:
+        taps = [_teacher_taps(module, layers, sample) for module in modules]
+        for start in range(0, len(rows), _CHUNK_ROWS):
+            x = rows.slice(start, min(start + _CHUNK_ROWS, len(rows)))
+            heard = [_hear(module, at, x) for module, at in zip(modules, taps, strict=True)]
+            for key, part in parts.items():
+                part.append(torch.stack([one[key] for one in heard], 1).cpu())
+    finally:
+        for module, mode in zip(modules, modes, strict=True):
+            module.train(mode)
+    return {key: torch.cat(part) for key, part in parts.items()}
+
+
+def _teacher_taps(module: nn.Module, layers: dict[str, str], sample: torch.Tensor) -> list[Tap]:
+    x = sample.to(_like(module))
+    found = find_taps(module.eval(), list(layers.values()), x, "teacher")
+    return [Tap(tap.module, tap.side, key) for key, tap in zip(layers, found, strict=True)]
+
+
+def _hear(module: nn.Module, taps: list[Tap], x: torch.Tensor) -> dict[str, torch.Tensor]:
+    with torch.no_grad():
+        like = _like(module)
+        _, heard = run_tapped(module, taps, lambda: module(x.to(like).clone()))
+    return heard
+
+
+def _like(module: nn.Module) -> torch.Tensor:
+    return next(module.parameters(), torch.empty(0))

@@ -1,0 +1,276 @@
+"""Searches that train all their candidates and folds in common stacks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, clone, is_classifier
+from sklearn.model_selection import (
+    GridSearchCV,
+    ParameterGrid,
+    ParameterSampler,
+    RandomizedSearchCV,
+    check_cv,
+)
+from sklearn.utils import indexable
+
+from skensemble._base import BaseNetworkClassifier
+from skensemble._fitting import Given, Outcome, fit_together
+
+__all__ = ["StackedGridSearchCV", "StackedRandomizedSearchCV"]
+
+# What a search finds out, copied from the search of scikit-learn that scores.
+_FOUND = (
+    "cv_results_", "best_index_", "best_score_", "best_params_", "best_estimator_", "scorer_",
+    "n_splits_", "refit_time_", "multimetric_", "feature_names_in_",
+)  # fmt: skip
+
+
+class _Fitted:
+    """The fits of one search, in the order in which scikit-learn asks for them."""
+
+    def __init__(self, estimators: Sequence[Any], outcomes: Sequence[Outcome]) -> None:
+        self.estimators = list(estimators)
+        self.outcomes = list(outcomes)
+        self.at = 0
+
+
+class _TrainedBefore:
+    """Mixed into the class of a candidate: its first `fit` takes over one made before."""
+
+    _fitted: _Fitted | None = None
+
+    def __sklearn_clone__(self) -> Any:
+        twin: Any = BaseEstimator.__sklearn_clone__(self)  # type: ignore[arg-type]
+        twin._fitted = self._fitted
+        return twin
+
+    def fit(self, X: Any, y: Any = None, **params: Any) -> Any:
+        """Become the estimator that was fitted on these rows, or fail as it did."""
+        fitted = self._fitted
+        self.__class__ = type(self).__mro__[2]
+        del self._fitted
+        if fitted is None or fitted.at == len(fitted.estimators):  # the best one, once more
+            return self.fit(X, y, **params)
+        at, fitted.at = fitted.at, fitted.at + 1
+        if fitted.outcomes[at].error is not None:
+            raise fitted.outcomes[at].error
+        estimator, fitted.estimators[at] = fitted.estimators[at], None
+        own, theirs = self.get_params(deep=False), estimator.get_params(deep=False)  # type: ignore[attr-defined]
+        if own.keys() != theirs.keys():
+            raise RuntimeError("scikit-learn asked for the candidates in an unexpected order.")
+        vars(self).update(vars(estimator))
+        return self
+
+
+def _stand_in(estimator: Any, fitted: _Fitted) -> Any:
+    cls = type(estimator)
+    made = clone(estimator)
+    made.__class__ = type(cls.__name__, (_TrainedBefore, cls), {"__module__": cls.__module__})
+    made._fitted = fitted
+    return made
+
+
+class _StackedSearch:
+    """Fits all candidates on all folds side by side and leaves the rest to scikit-learn."""
+
+    def _candidates(self) -> list[dict[str, Any]]:
+        raise NotImplementedError
+
+    def fit(self, X: Any, y: Any = None, **params: Any) -> Any:
+        """Train all candidates on all folds, then the best one on all rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Samples.
+        y : array-like of shape (n_samples,)
+            Labels.
+        **params : dict of str to object
+            Parameters of the estimator's ``fit``, the scorer and the splitter, as in
+            :class:`~sklearn.model_selection.GridSearchCV`.
+
+        Returns
+        -------
+        object
+            The fitted search.
+        """
+        search: Any = self
+        prepared = self._train_together(X, y, params)
+        if prepared is None:
+            return super().fit(X, y, **params)  # type: ignore[misc]
+        fitted, splits, candidates = prepared
+        inner = GridSearchCV(
+            _stand_in(search.estimator, fitted),
+            [{name: [value] for name, value in one.items()} for one in candidates],
+            scoring=search.scoring,
+            n_jobs=1,
+            refit=search.refit,
+            cv=splits,
+            verbose=search.verbose,
+            error_score=search.error_score,
+            return_train_score=search.return_train_score,
+        )
+        inner.fit(X, y, **params)
+        for name in _FOUND:
+            if hasattr(inner, name):
+                setattr(self, name, getattr(inner, name))
+        _set_times(self.cv_results_, fitted.outcomes, len(splits))  # type: ignore[attr-defined]
+        return self
+
+    def _train_together(
+        self, X: Any, y: Any, params: dict[str, Any]
+    ) -> tuple[_Fitted, list[Any], list[dict[str, Any]]] | None:
+        """Train everything in step, or return None and say why that cannot be."""
+        search: Any = self
+        if not isinstance(search.estimator, BaseNetworkClassifier):
+            self._say(
+                f"{type(search.estimator).__name__} is not an estimator of skensemble; "
+                "candidates are fitted one by one"
+            )
+            return None
+        search._validate_params()
+        candidates = self._candidates()
+        X_, y_ = indexable(X, y)
+        routed = search._get_routed_params_for_fit(params)
+        cv = check_cv(search.cv, y_, classifier=is_classifier(search.estimator))
+        splits = list(cv.split(X_, y_, **routed.splitter.split))
+        start = time.perf_counter()
+        try:
+            fits = self._make_fits(X_, y_, routed.estimator.fit, candidates, splits)
+        except Exception as error:  # scikit-learn reports it in its own way
+            self._say(f"candidates are fitted one by one because of {error!r}")
+            return None
+        estimators, steps = zip(*fits, strict=True)
+        outcomes = fit_together(steps, search.n_jobs, max(0, search.verbose - 1))
+        self._say(
+            f"{len(candidates)} candidates on {len(splits)} folds in "
+            f"{time.perf_counter() - start:.1f} s"
+        )
+        return _Fitted(estimators, outcomes), splits, candidates
+
+    def _make_fits(
+        self,
+        X: Any,
+        y: Any,
+        fit_params: dict[str, Any],
+        candidates: list[dict[str, Any]],
+        splits: list[Any],
+    ) -> list[tuple[Any, Any]]:
+        """Make every candidate on every fold, in scikit-learn's order."""
+        search: Any = self
+        options = dict(fit_params)
+        weight = options.pop("sample_weight", None)
+        shared: dict[Any, Any] = {}
+        fits = []
+        for parameters in candidates:
+            for train, _ in splits:
+                estimator = clone(search.estimator)
+                estimator.set_params(**clone(parameters, safe=False))
+                estimator._validate_params()
+                given = Given(X, y, weight, np.asarray(train), shared, options)
+                fits.append((estimator, estimator._steps(given)))
+        return fits
+
+    def _say(self, what: str) -> None:
+        if self.verbose:  # type: ignore[attr-defined]
+            print(f"[skensemble] {type(self).__name__}: {what}", flush=True)  # noqa: T201
+
+
+def _set_times(results: dict[str, Any], outcomes: Sequence[Outcome], n_splits: int) -> None:
+    """Put each fit's share of the common training into the results."""
+    seconds = np.array([outcome.seconds for outcome in outcomes]).reshape(-1, n_splits)
+    results["mean_fit_time"] = seconds.mean(1)
+    results["std_fit_time"] = seconds.std(1)
+
+
+class StackedGridSearchCV(_StackedSearch, GridSearchCV):
+    """scikit-learn's ``GridSearchCV`` with all candidates and folds trained together.
+
+    Candidates that differ in numbers alone (temperature, alpha, beta, tau, learning rate,
+    weight decay, random state) train in one stack over all folds; others form groups, one
+    stack each. Equal teachers are trained once a fold. Results are those of
+    :class:`~sklearn.model_selection.GridSearchCV`, which also serves every estimator that is
+    not one of skensemble's. A fit's time is its share of the common time.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A `DistilledClassifier`, `NetworkClassifier`, `DeepEnsembleClassifier` or
+        `SelfDistiller`; any other is searched one candidate at a time.
+    param_grid : dict or list of dict
+        Values to try.
+    scoring, n_jobs, refit, cv, verbose, pre_dispatch, error_score, return_train_score
+        As in :class:`~sklearn.model_selection.GridSearchCV`. ``n_jobs`` deals stacks out to
+        workers; ``verbose=1`` tells what was trained how, 2 and more also each stack.
+
+    Attributes
+    ----------
+    cv_results_, best_estimator_, best_score_, best_params_, best_index_, scorer_, n_splits_, \
+    refit_time_, multimetric_, classes_, n_features_in_, feature_names_in_
+        As in :class:`~sklearn.model_selection.GridSearchCV`.
+
+    See Also
+    --------
+    StackedRandomizedSearchCV : Draws candidates from distributions.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skensemble import NetworkClassifier, StackedGridSearchCV
+    >>> X, y = load_iris(return_X_y=True)
+    >>> search = StackedGridSearchCV(NetworkClassifier(), {"random_state": [0, 1, 2]}, cv=3)
+    >>> search.fit(X, y).best_score_ > 0.9
+    True
+    """
+
+    def _candidates(self) -> list[dict[str, Any]]:
+        return list(ParameterGrid(self.param_grid))
+
+
+class StackedRandomizedSearchCV(_StackedSearch, RandomizedSearchCV):
+    """scikit-learn's ``RandomizedSearchCV`` with all candidates and folds trained together.
+
+    See `StackedGridSearchCV` for what trains together.
+
+    Parameters
+    ----------
+    estimator : estimator
+        What to search; see `StackedGridSearchCV`.
+    param_distributions : dict or list of dict
+        Distributions or lists to draw from.
+    n_iter, scoring, n_jobs, refit, cv, verbose, pre_dispatch, random_state, error_score, \
+    return_train_score
+        As in :class:`~sklearn.model_selection.RandomizedSearchCV`.
+
+    Attributes
+    ----------
+    cv_results_, best_estimator_, best_score_, best_params_, best_index_, scorer_, n_splits_, \
+    refit_time_, multimetric_, classes_, n_features_in_, feature_names_in_
+        As in :class:`~sklearn.model_selection.RandomizedSearchCV`.
+
+    See Also
+    --------
+    StackedGridSearchCV : Tries every combination.
+
+    Examples
+    --------
+    >>> from scipy.stats import loguniform
+    >>> from sklearn.datasets import load_iris
+    >>> from skensemble import NetworkClassifier, StackedRandomizedSearchCV
+    >>> X, y = load_iris(return_X_y=True)
+    >>> search = StackedRandomizedSearchCV(
+    ...     NetworkClassifier(random_state=0), {"random_state": [0, 1, 2]}, n_iter=2, cv=3
+    ... )
+    >>> len(search.fit(X, y).cv_results_["params"])
+    2
+    """
+
+    def _candidates(self) -> list[dict[str, Any]]:
+        sampler = ParameterSampler(
+            self.param_distributions, self.n_iter, random_state=self.random_state
+        )
+        return list(sampler)
