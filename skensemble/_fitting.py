@@ -18,7 +18,9 @@ from typing import Any
 import joblib
 import numpy as np
 from sklearn.base import BaseEstimator, clone
+from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import has_fit_parameter
 
 from skensemble._sharding import Training
 
@@ -116,8 +118,17 @@ def locked(folder: Any, arguments: Any) -> Iterator[None]:
 
 def fit_estimator(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Any:
     """Fit a clone of any classifier; joblib's memory remembers calls of this function."""
-    weight = {} if sample_weight is None else {"sample_weight": sample_weight}
-    return clone(estimator).fit(X, y, **weight)
+    if sample_weight is None:
+        return clone(estimator).fit(X, y)
+    last, path = estimator, ""
+    while isinstance(last, Pipeline):
+        path, last = f"{path}{last.steps[-1][0]}__", last.steps[-1][1]
+    if not has_fit_parameter(last, "sample_weight"):
+        raise ValueError(
+            f"The teacher must take 'sample_weight' in fit, since there are weights. "
+            f"{type(last).__name__} does not; pass it fitted, in a FrozenEstimator."
+        )
+    return clone(estimator).fit(X, y, **{f"{path}sample_weight": sample_weight})
 
 
 def fit_alone(estimator: Any, given: Given) -> None:

@@ -51,7 +51,9 @@ class MemberRates:
         first = recipes[0]
         decays = [recipe.optimizer_kwargs.get("weight_decay", 0.0) for recipe in recipes]
         rates = torch.tensor([recipe.lr for recipe in recipes], dtype=torch.float64)
-        self._ratio = _unless_equal((rates / first.lr).to(device), 1.0)
+        self._ratio = None
+        if any(recipe.lr != first.lr for recipe in recipes):
+            self._ratio = (rates / first.lr).to(device)
         self._decay = None
         self.optimizer_kwargs = dict(first.optimizer_kwargs)
         if any(decay != decays[0] for decay in decays):
@@ -94,10 +96,6 @@ class MemberRates:
             for parameter, old in zip(parameters, start, strict=True):
                 step = parameter.sub_(old).mul_(_lead(self._ratio, parameter))
                 step.add_(old)
-
-
-def _unless_equal(values: Tensor, number: float) -> Tensor | None:
-    return None if bool((values == number).all()) else values
 
 
 def _lead(values: Tensor, like: Tensor) -> Tensor:

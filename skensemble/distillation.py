@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -96,18 +97,22 @@ class _StudentClassifier(BaseNetworkClassifier):
             precision=self.precision,
             random_state=member.seed,
         )
-        for name in ("classes_", "n_features_in_", "feature_names_in_"):
-            if hasattr(self, name):
-                setattr(student, name, getattr(self, name))
+        student.classes_, student.n_features_in_ = self.classes_, self.n_features_in_
         term = getattr(member.objective, "term", None)
         if term is not None and term.reads_logits:
             student._reading = term.log_proba
         student._set_result(recipe, result)
         return student
 
+    def _name_features(self, students: list[NetworkClassifier]) -> None:
+        """Tell students the names of the features, once they need not teach nameless rows."""
+        for student in students:
+            if hasattr(self, "feature_names_in_"):
+                student.feature_names_in_ = self.feature_names_in_
+
+    @abstractmethod
     def _recipe_source(self) -> Any:
         """Return what the user gave as the recipe of a student."""
-        raise NotImplementedError
 
     @property
     def module_(self) -> nn.Module:
@@ -182,7 +187,8 @@ class DistilledClassifier(_StudentClassifier):
         Where fitted teachers are remembered, so that candidates of a grid search share one
         a fold. A teacher's ``random_state=None`` is then a fixed number.
     class_weight : dict, "balanced" or None, default=None
-        Weights of the classes, multiplied with the sample weights in both terms.
+        Weights of the classes, multiplied with the sample weights in both terms, and for a
+        teacher that is fitted here.
     stack : int or "auto", default="auto"
         How many students train together.
     n_jobs : int or None, default=None
@@ -345,7 +351,8 @@ class DistilledClassifier(_StudentClassifier):
         root = root_seed(self.random_state)
         recipe, data = self._prepare(self._recipe_source(), given, root)
         if given.options.get("teacher_logits") is None:
-            self.teacher_ = yield from self._find_teacher(given, root)
+            weight = given.sample_weight if self.class_weight is None else data.weight
+            self.teacher_ = yield from self._find_teacher(given, weight, root)
         else:
             self.teacher_ = None
         objective = recipe.objective()
@@ -381,11 +388,12 @@ class DistilledClassifier(_StudentClassifier):
         if lost:
             raise MemberDivergedError(divergence_message(lost, self.n_students), lost)
         self._recipe = recipe
+        self._name_features(students)
         self.estimators_ = students if self.keep == "all" else students[:1]
 
     # -- the teacher ---------------------------------------------------------------------
 
-    def _find_teacher(self, given: Given, root: int) -> Any:
+    def _find_teacher(self, given: Given, weight: Any, root: int) -> Steps:
         """Return the teacher if it is fitted, or have it fitted on the rows of this fit."""
         if self.teacher is not None and is_fitted(self.teacher):
             return self.teacher
@@ -394,7 +402,7 @@ class DistilledClassifier(_StudentClassifier):
         if self.random_state is None and memory.location is not None:
             seed = _FIXED_SEED
         teacher = ready_to_fit(self.teacher, self._recipe_source(), seed)
-        wanted = Subfit(teacher, replace(given, options={}), memory)
+        wanted = Subfit(teacher, replace(given, sample_weight=weight, options={}), memory)
         yield wanted
         return wanted.result
 
@@ -681,6 +689,7 @@ class SelfDistiller(_StudentClassifier):
                 raise MemberDivergedError(divergence_message(lost, self.n_generations + 1), lost)
             generations.append(self._make_student(recipe, member, result))
         self._recipe = recipe
+        self._name_features(generations)
         self.generations_ = generations
         self.generation_scores_ = None
         if plain.valid is not None:

@@ -19,6 +19,7 @@ from sklearn.utils import indexable
 
 from skensemble._base import BaseNetworkClassifier
 from skensemble._fitting import Given, Outcome, fit_together
+from skensemble._private import check_y
 
 __all__ = ["StackedGridSearchCV", "StackedRandomizedSearchCV"]
 
@@ -51,8 +52,7 @@ class _TrainedBefore:
     def fit(self, X: Any, y: Any = None, **params: Any) -> Any:
         """Become the estimator that was fitted on these rows, or fail as it did."""
         fitted = self._fitted
-        self.__class__ = type(self).__mro__[2]
-        del self._fitted
+        _become_real(self)
         if fitted is None or fitted.at == len(fitted.estimators):  # the best one, once more
             return self.fit(X, y, **params)
         at, fitted.at = fitted.at, fitted.at + 1
@@ -64,6 +64,11 @@ class _TrainedBefore:
             raise RuntimeError("scikit-learn asked for the candidates in an unexpected order.")
         vars(self).update(vars(estimator))
         return self
+
+
+def _become_real(stand_in: Any) -> None:
+    stand_in.__class__ = type(stand_in).__mro__[2]
+    del stand_in._fitted
 
 
 def _stand_in(estimator: Any, fitted: _Fitted) -> Any:
@@ -114,7 +119,10 @@ class _StackedSearch:
             error_score=search.error_score,
             return_train_score=search.return_train_score,
         )
-        inner.fit(X, y, **params)
+        try:
+            inner.fit(X, y, **params)
+        finally:  # a default scorer holds on to it
+            _become_real(inner.estimator)
         for name in _FOUND:
             if hasattr(inner, name):
                 setattr(self, name, getattr(inner, name))
@@ -135,6 +143,7 @@ class _StackedSearch:
         search._validate_params()
         candidates = self._candidates()
         X_, y_ = indexable(X, y)
+        check_y(y_, estimator=search)
         routed = search._get_routed_params_for_fit(params)
         cv = check_cv(search.cv, y_, classifier=is_classifier(search.estimator))
         splits = list(cv.split(X_, y_, **routed.splitter.split))
@@ -223,7 +232,7 @@ class StackedGridSearchCV(_StackedSearch, GridSearchCV):
     >>> from skensemble import NetworkClassifier, StackedGridSearchCV
     >>> X, y = load_iris(return_X_y=True)
     >>> search = StackedGridSearchCV(NetworkClassifier(), {"random_state": [0, 1, 2]}, cv=3)
-    >>> search.fit(X, y).best_score_ > 0.9
+    >>> bool(search.fit(X, y).best_score_ > 0.9)
     True
     """
 

@@ -2,10 +2,18 @@
 
 import torch
 from sklearn.base import BaseEstimator
+from sklearn.linear_model import LogisticRegression
 from skorch import NeuralNetClassifier
 
 import skensemble
-from skensemble import DeepEnsembleClassifier, NetworkClassifier
+from skensemble import (
+    DeepEnsembleClassifier,
+    DistilledClassifier,
+    NetworkClassifier,
+    SelfDistiller,
+    StackedGridSearchCV,
+    StackedRandomizedSearchCV,
+)
 from skensemble.nn import MLP
 
 
@@ -30,6 +38,30 @@ ESTIMATORS: list[BaseEstimator] = [
     DeepEnsembleClassifier(cheap_net(), n_estimators=3, averaging="vote"),
     DeepEnsembleClassifier(cheap_net(), n_estimators=3, joint=True),
     DeepEnsembleClassifier(cheap_net(), n_estimators=2, stack=1, class_weight="balanced"),
+    DistilledClassifier(student=cheap_net()),
+    DistilledClassifier(LogisticRegression(), cheap_net()),
+    DistilledClassifier(NetworkClassifier(cheap_net()), objective="feature"),
+    DistilledClassifier(
+        DeepEnsembleClassifier(cheap_net(), 2), objective="proxy-dirichlet", alpha=0.5
+    ),
+    DistilledClassifier(
+        DeepEnsembleClassifier(cheap_net(), 3), objective="adaptive", n_students=2, alpha=0.5
+    ),
+    SelfDistiller(cheap_net()),
+    SelfDistiller(cheap_net(), variant="cwtm", average_generations=True),
+    StackedGridSearchCV(
+        DistilledClassifier(LogisticRegression(), cheap_net(), random_state=0),
+        {"student__lr": [0.02, 0.03]},
+        cv=2,
+        error_score="raise",
+    ),
+    StackedRandomizedSearchCV(
+        NetworkClassifier(cheap_net(), random_state=0),
+        {"estimator__lr": [0.02, 0.03]},
+        n_iter=2,
+        cv=2,
+        error_score="raise",
+    ),
 ]
 
 

@@ -1,8 +1,4 @@
-"""Losses as pure functions of tensors that obey the axis law ``(member, sample, class)``.
-
-Every loss is a sum over classes and a weighted mean over samples, one number a
-member: ``sum_i w_i l_i / sum_i w_i``. Nothing here keeps state or knows an estimator.
-"""
+"""Losses of labels, and the mean over samples that all losses take."""
 
 from __future__ import annotations
 

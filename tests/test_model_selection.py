@@ -1,0 +1,374 @@
+"""Stacked searches find what scikit-learn's own find."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn
+import torch
+from nets import ResidualMLP, make_net, weights_of
+from scipy.stats import loguniform
+from sklearn.base import clone
+from sklearn.datasets import make_classification
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss, make_scorer
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    KFold,
+    RandomizedSearchCV,
+    ShuffleSplit,
+    StratifiedKFold,
+)
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from skorch.callbacks import EarlyStopping, LRScheduler
+from skorch.dataset import ValidSplit
+
+from skensemble import (
+    DeepEnsembleClassifier,
+    DistilledClassifier,
+    NetworkClassifier,
+    SelfDistiller,
+    StackedGridSearchCV,
+    StackedRandomizedSearchCV,
+    _fitting,
+    _sharding,
+)
+
+ATOL = 1e-8
+
+
+def data(n_rows=61, dtype=np.float64):
+    """Return rows that three folds cannot share evenly."""
+    X, y = make_classification(
+        n_rows, 6, n_informative=5, n_redundant=0, n_classes=3, random_state=0
+    )
+    return X.astype(dtype), y
+
+
+def student(**kwargs):
+    teacher = DeepEnsembleClassifier(make_net(max_epochs=2), 2)
+    kwargs.setdefault("random_state", 0)
+    return DistilledClassifier(teacher, make_net(max_epochs=3), **kwargs)
+
+
+def both(estimator, grid, X, y, fit_params=None, **kwargs):
+    """Fit scikit-learn's search and ours and compare all they found."""
+    kwargs.setdefault("cv", 3)
+    atol = kwargs.pop("atol", ATOL)
+    theirs = GridSearchCV(estimator, grid, **kwargs).fit(X, y, **(fit_params or {}))
+    ours = StackedGridSearchCV(estimator, grid, **kwargs).fit(X, y, **(fit_params or {}))
+    assert_equal_results(theirs, ours, atol)
+    return theirs, ours
+
+
+def assert_equal_results(theirs, ours, atol=ATOL):
+    assert list(theirs.cv_results_) == list(ours.cv_results_)
+    for name, values in theirs.cv_results_.items():
+        if name == "params":
+            assert [str(one) for one in values] == [str(one) for one in ours.cv_results_[name]]
+        elif "_time" in name:
+            assert np.shape(ours.cv_results_[name]) == np.shape(values)
+        elif "score" in name:
+            np.testing.assert_allclose(ours.cv_results_[name], values, rtol=0, atol=atol)
+    names = ["best_index_", "n_splits_", "multimetric_"]
+    for name in names:
+        assert getattr(theirs, name, None) == getattr(ours, name, None), name
+    assert hasattr(theirs, "best_estimator_") == hasattr(ours, "best_estimator_")
+
+
+def spy_on_stacks(monkeypatch):
+    """Return a list that gets the number of members of every stack that is trained."""
+    sizes = []
+    train = _sharding.train_shard
+
+    def spy(job, members, device):
+        sizes.append(len(members))
+        return train(job, members, device)
+
+    monkeypatch.setattr(_sharding, "train_shard", spy)
+    return sizes
+
+
+# -- parity --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "grid"),
+    [
+        ({}, {"temperature": [1.0, 4.0], "alpha": [0.0, 0.5, 1.0]}),
+        ({}, {"random_state": [0, 1], "student__lr": [0.01, 0.05]}),
+        ({"objective": "feature"}, {"beta": [0.1, 1.0, 0.0]}),
+        ({"objective": "truncated"}, {"tau": [0.5, 1.0], "beta": [1.0, 5.0]}),
+        ({"objective": "adaptive"}, {"temperature": [1.0, 3.0], "cap": [0.5, 1.0]}),
+        ({"objective": "dirichlet"}, {"temperature": [1.0, 3.0]}),
+        ({"objective": "proxy-dirichlet"}, {"alpha": [0.5, 1.0]}),
+        ({"n_students": 2}, {"alpha": [0.5, 1.0]}),
+        ({}, {"objective": ["label", "logit"], "alpha": [0.5, 1.0]}),
+        ({}, [{"student__module__hidden": [(5,), (9,)]}, {"teacher__n_estimators": [1, 3]}]),
+        ({"class_weight": "balanced"}, {"temperature": [1.0, 4.0]}),
+    ],
+    ids=str,
+)
+def test_results_are_those_of_grid_search(settings, grid):
+    X, y = data()
+    theirs, ours = both(student(**settings), grid, X, y, return_train_score=True)
+    assert type(ours.best_estimator_) is DistilledClassifier
+    np.testing.assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), atol=ATOL)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        NetworkClassifier(make_net(), random_state=0),
+        NetworkClassifier(make_net(module__dropout=0.3), random_state=0),
+        NetworkClassifier(make_net(ResidualMLP), random_state=0),
+        DeepEnsembleClassifier(make_net(), 2, random_state=0),
+        DeepEnsembleClassifier(make_net(), 2, bootstrap=True, random_state=0),
+        DeepEnsembleClassifier(make_net(), 2, joint=True, random_state=0),
+        SelfDistiller(make_net(), 1, random_state=0),
+    ],
+    ids=str,
+)
+def test_all_our_estimators_are_searched(estimator):
+    X, y = data()
+    both(estimator, {"estimator__lr": [0.01, 0.03]}, X, y)
+
+
+OPTIMIZERS = {
+    "sgd": (torch.optim.SGD, {"optimizer__momentum": 0.9, "optimizer__nesterov": True}),
+    "adam": (torch.optim.Adam, {}),
+    "adamw": (torch.optim.AdamW, {}),
+    "rmsprop": (torch.optim.RMSprop, {}),
+    "nadam": (torch.optim.NAdam, {}),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_rates_and_decays_are_each_candidates_own(monkeypatch, name):
+    X, y = data()
+    cls, args = OPTIMIZERS[name]
+    net = make_net(optimizer=cls, optimizer__weight_decay=0.1, **args)
+    grid = {"estimator__lr": [0.005, 0.02], "estimator__optimizer__weight_decay": [0.0, 0.1, 0.5]}
+    both(NetworkClassifier(net, random_state=0), grid, X, y)
+    sizes = spy_on_stacks(monkeypatch)
+    search = StackedGridSearchCV(NetworkClassifier(net, random_state=0), grid, cv=2, refit=False)
+    search.fit(X[:60], y[:60])
+    groups = 3 if name == "nadam" else 1
+    assert sizes == [12 // groups] * groups
+
+
+def test_everything_trains_in_as_few_stacks_as_there_are_fold_sizes(monkeypatch):
+    X, y = data(61)
+    sizes = spy_on_stacks(monkeypatch)
+    grid = {"temperature": [1.0, 2.0], "alpha": [0.5, 1.0]}
+    search = StackedGridSearchCV(student(), grid, cv=KFold(3), refit=False).fit(X, y)
+    # Folds of 40 and twice 41 rows: teachers of 2 members, then 4 candidates a fold.
+    assert sorted(sizes) == sorted([2, 4, 4, 8])
+    seconds = search.cv_results_["mean_fit_time"]
+    assert (seconds > 0).all()
+
+
+def test_fit_times_add_up_to_the_time_it_took():
+    import time
+
+    X, y = data(200)
+    start = time.perf_counter()
+    search = StackedGridSearchCV(student(), {"alpha": [0.5, 1.0]}, cv=3, refit=False).fit(X, y)
+    took = time.perf_counter() - start
+    total = 3 * search.cv_results_["mean_fit_time"].sum()
+    assert 0.2 * took < total <= took
+
+
+def test_float32_agrees_within_rounding():
+    X, y = data(dtype=np.float32)
+    both(student(), {"temperature": [1.0, 4.0]}, X, y, scoring="neg_log_loss", atol=1e-3)
+
+
+def test_frames_labels_metrics_and_own_scorers():
+    X, y = data()
+    frame = pd.DataFrame(X, columns=list("abcdef"))
+    labels = np.array(["red", "green", "blue"])[y]
+    seen = []
+
+    def own(estimator, X, y):
+        seen.append((type(estimator), type(X), "".join(X.columns)))
+        return -log_loss(y, estimator.predict_proba(X))
+
+    scoring = {"acc": "accuracy", "own": own, "loss": make_scorer(log_loss, response_method=(
+        "predict_proba"), greater_is_better=False)}  # fmt: skip
+    grid = {"temperature": [1.0, 4.0]}
+    _, ours = both(
+        student(), grid, frame, labels, scoring=scoring, refit="loss", return_train_score=True
+    )
+    assert set(seen) == {(DistilledClassifier, pd.DataFrame, "abcdef")}
+    assert list(ours.best_estimator_.feature_names_in_) == list("abcdef")
+    assert set(ours.predict(frame)) <= {"red", "green", "blue"}
+    assert set(ours.scorer_) == {"acc", "own", "loss"}
+
+
+@pytest.mark.parametrize(
+    "cv",
+    [
+        4,
+        KFold(3, shuffle=True, random_state=1),
+        StratifiedKFold(3),
+        ShuffleSplit(3, train_size=0.6, random_state=0),
+        [(np.arange(40), np.arange(40, 61)), (np.arange(20, 55), np.arange(20))],
+    ],
+    ids=str,
+)
+def test_any_splitter(cv):
+    X, y = data()
+    both(student(), {"alpha": [0.5, 1.0]}, X, y, cv=cv)
+
+
+def test_groups_and_sample_weights():
+    X, y = data()
+    weight = np.random.default_rng(0).uniform(0, 2, len(y))
+    weight[::7] = 0.0
+    groups = np.arange(len(y)) % 5
+    fit_params = {"sample_weight": weight, "groups": groups}
+    both(student(), {"alpha": [0.5, 1.0]}, X, y, fit_params, cv=GroupKFold(3))
+
+
+def test_teacher_logits_and_unlabelled_rows_come_through():
+    X, y = data()
+    said = np.random.default_rng(0).normal(size=(len(y), 3))
+    both(student(), {"alpha": [0.5, 1.0]}, X, y, {"teacher_logits": said})
+    more = np.random.default_rng(1).normal(size=(15, 6))
+    both(student(), {"alpha": [0.5, 1.0]}, X, y, {"X_unlabelled": more})
+
+
+def test_metadata_routing():
+    X, y = data()
+    weight = np.random.default_rng(0).uniform(0.5, 2, len(y))
+    with sklearn.config_context(enable_metadata_routing=True):
+        routed = student().set_fit_request(sample_weight=True)
+        routed.set_score_request(sample_weight=False)
+        both(routed, {"alpha": [0.5, 1.0]}, X, y, {"sample_weight": weight})
+
+
+def test_early_stopping_and_schedules():
+    X, y = data(120)
+    net = make_net(
+        train_split=ValidSplit(0.25, stratified=True), max_epochs=15,
+        callbacks=[EarlyStopping(patience=2, load_best=True)],
+    )  # fmt: skip
+    both(NetworkClassifier(net, random_state=0), {"random_state": [0, 1]}, X, y)
+    both(student().set_params(student=net), {"temperature": [1.0, 4.0]}, X, y)
+    scheduled = make_net(callbacks=[LRScheduler("StepLR", step_size=1, gamma=0.5)])
+    both(NetworkClassifier(scheduled, random_state=0), {"estimator__lr": [0.01, 0.05]}, X, y)
+
+
+def test_foreign_and_frozen_teachers():
+    X, y = data()
+    forest = RandomForestClassifier(10, random_state=0)
+    for teacher in (forest, FrozenEstimator(forest.fit(X, y)), make_pipeline(
+        StandardScaler(), LogisticRegression())):  # fmt: skip
+        one = student().set_params(teacher=teacher)
+        both(one, {"temperature": [1.0, 4.0], "alpha": [0.5, 1.0]}, X, y)
+
+
+def test_foreign_teachers_are_fitted_once_a_fold(monkeypatch):
+    X, y = data()
+    fits = []
+    fit = _fitting.fit_estimator
+    monkeypatch.setattr(_fitting, "fit_estimator", lambda *args: (fits.append(1), fit(*args))[1])
+    one = student().set_params(teacher=RandomForestClassifier(5))
+    StackedGridSearchCV(one, {"temperature": [1.0, 4.0], "alpha": [0.5, 1.0]}, cv=3).fit(X, y)
+    assert len(fits) == 4
+
+
+def test_as_the_last_step_of_a_pipeline():
+    X, y = data()
+    grid = {"alpha": [0.5, 1.0]}
+    ours = make_pipeline(StandardScaler(), StackedGridSearchCV(student(), grid, cv=3)).fit(X, y)
+    theirs = make_pipeline(StandardScaler(), GridSearchCV(student(), grid, cv=3)).fit(X, y)
+    np.testing.assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), atol=ATOL)
+
+
+def test_randomized_search():
+    X, y = data()
+    space = {"temperature": loguniform(0.5, 8), "alpha": [0.5, 1.0]}
+    args = {"n_iter": 4, "cv": 3, "random_state": 3}
+    theirs = RandomizedSearchCV(student(), space, **args).fit(X, y)
+    ours = StackedRandomizedSearchCV(student(), space, **args).fit(X, y)
+    assert_equal_results(theirs, ours)
+
+
+def test_refit_off_and_by_a_function():
+    X, y = data()
+    grid = {"alpha": [0.5, 1.0]}
+    _, ours = both(student(), grid, X, y, refit=False)
+    assert not hasattr(ours, "best_estimator_")
+    both(student(), grid, X, y, refit=lambda results: 1)
+
+
+def test_n_jobs_deals_stacks_out():
+    X, y = data()
+    both(student(), {"alpha": [0.5, 1.0]}, X, y, n_jobs=2)
+
+
+# -- what goes wrong -----------------------------------------------------------------------
+
+
+def test_a_candidate_that_diverges_gets_the_error_score():
+    X, y = data()
+    net = make_net(optimizer=torch.optim.SGD)
+    grid = {"estimator__lr": [0.01, 1e30]}
+    found = []
+    for kind in (GridSearchCV, StackedGridSearchCV):
+        search = kind(NetworkClassifier(net, random_state=0), grid, cv=3, error_score=-1.0)
+        with pytest.warns(sklearn.exceptions.FitFailedWarning, match="3 fits failed out of a tot"):
+            found.append(search.fit(X, y).cv_results_["mean_test_score"])
+    np.testing.assert_allclose(found[0], found[1], atol=ATOL)
+    assert found[1][1] == -1.0
+    search.set_params(error_score="raise")
+    with pytest.raises(ArithmeticError, match="member 0 in epoch"):
+        search.fit(X, y)
+
+
+def test_bad_candidates_and_bad_data_fail_as_in_grid_search():
+    X, y = data()
+    for kind in (GridSearchCV, StackedGridSearchCV):
+        with pytest.raises(ValueError, match="'temperature' parameter of DistilledClassifier"):
+            kind(student(), {"temperature": [-1.0]}, cv=3).fit(X, y)
+        with pytest.raises(ValueError, match="Invalid parameter 'nonsense'"):
+            kind(student(), {"nonsense": [1]}, cv=3).fit(X, y)
+        with pytest.raises(ValueError, match="Input X contains NaN"):
+            kind(student(), {"alpha": [0.5]}, cv=3).fit(np.full_like(X, np.nan), y)
+        with pytest.raises(TypeError, match="Parameter grid"):
+            kind(student(), {"alpha": 0.5}, cv=3).fit(X, y)
+
+
+def test_other_estimators_are_searched_one_by_one_and_it_is_said(capsys):
+    X, y = data()
+    pipe = make_pipeline(StandardScaler(), student())
+    grid = {"distilledclassifier__alpha": [0.5, 1.0]}
+    theirs = GridSearchCV(pipe, grid, cv=3).fit(X, y)
+    ours = StackedGridSearchCV(pipe, grid, cv=3, verbose=1).fit(X, y)
+    assert_equal_results(theirs, ours, atol=0)
+    assert "Pipeline is not an estimator of skensemble" in capsys.readouterr().out
+
+
+def test_it_says_what_it_trained(capsys):
+    X, y = data()
+    StackedGridSearchCV(student(), {"alpha": [0.5, 1.0]}, cv=3, verbose=1).fit(X, y)
+    assert "2 candidates on 3 folds in" in capsys.readouterr().out
+
+
+def test_the_search_and_its_estimator_are_left_as_they_were():
+    X, y = data()
+    estimator = student()
+    search = StackedGridSearchCV(estimator, {"alpha": [0.5, 1.0]}, cv=3)
+    before = dict(vars(search))
+    search.fit(X, y)
+    assert search.estimator is estimator
+    assert not hasattr(estimator, "estimators_")
+    assert {name: vars(search)[name] for name in before} == before
+    again = clone(search).fit(X, y)
+    for name, value in weights_of(search.best_estimator_).items():
+        np.testing.assert_array_equal(weights_of(again.best_estimator_)[name], value)
