@@ -278,11 +278,11 @@ def heat_map(search: Any, path: Path) -> None:
     axes.set_xticks([t for t in (1, 2, 4, 8, 16) if temperatures[0] <= t <= temperatures[-1]])
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("temperature T")
-    axes.set_ylabel("α, the teacher's share")
+    axes.set_ylabel("alpha, the teacher's share")
     best = search.best_params_
     axes.plot(best["temperature"], best["alpha"], "o", mfc="none", mec="white", ms=12, mew=2)
     figure.colorbar(image, label="negative log-likelihood, mean of the test folds")
-    axes.set_title(f"{scores.size:,} candidates × {search.n_splits_} folds; ring: the best")
+    axes.set_title(f"{scores.size:,} candidates on {search.n_splits_} folds; ring: the best")
     figure.savefig(path)
     print(f"picture: {path}")
 

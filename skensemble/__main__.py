@@ -1,4 +1,4 @@
-"""The demo: what an ensemble buys over one network, on scikit-learn's digits."""
+"""The demo: what ensembles and their students buy over one network, on the digits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,12 @@ from sklearn.metrics import accuracy_score
 from sklearn.model_selection import train_test_split
 from skorch import NeuralNetClassifier
 
-from skensemble import DeepEnsembleClassifier, NetworkClassifier
+from skensemble import (
+    DeepEnsembleClassifier,
+    DistilledClassifier,
+    NetworkClassifier,
+    SelfDistiller,
+)
 from skensemble.metrics import expected_calibration_error, negative_log_likelihood
 from skensemble.nn import MLP
 
@@ -98,13 +103,19 @@ def methods(members: int, seed: int, epochs: int) -> list[tuple[str, Callable[[]
             f"trained sum of {members}",
             lambda: DeepEnsembleClassifier(net, members, joint=True, random_state=seed),
         ),
+        (
+            f"distilled from {members}",
+            lambda: DistilledClassifier(
+                DeepEnsembleClassifier(net, members), net, random_state=seed
+            ),
+        ),
+        ("self-distilled", lambda: SelfDistiller(net, random_state=seed)),
     ]
 
 
 def count_parameters(classifier: Any) -> int:
     """Count the numbers that a fitted classifier predicts with."""
-    networks = getattr(classifier, "estimators_", [classifier])
-    return sum(p.numel() for network in networks for p in network.module_.parameters())
+    return sum(p.numel() for network in classifier._networks() for p in network.parameters())
 
 
 def measure(method: str, classifier: Any, data: Data) -> Row:

@@ -29,7 +29,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-Steps = Generator[Any, None, None]
+Steps = Generator[Any, None, Any]
 
 
 @dataclass(frozen=True)

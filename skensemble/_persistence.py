@@ -25,11 +25,21 @@ from torch import Tensor, nn
 import skensemble.nn as architectures
 from skensemble._engine import MemberResult
 from skensemble._recipe import ELEMENTWISE_OPTIMIZERS, ForgottenRecipe, Recipe, read_recipe
+from skensemble.distillation import DistilledClassifier, SelfDistiller
 from skensemble.ensemble import DeepEnsembleClassifier, NetworkClassifier
 
 FORMAT = 1
 _KEY = "skensemble"
-_CLASSES = {cls.__name__: cls for cls in (NetworkClassifier, DeepEnsembleClassifier)}
+_CLASSES = {
+    cls.__name__: cls
+    for cls in (NetworkClassifier, DeepEnsembleClassifier, DistilledClassifier, SelfDistiller)
+}
+# Where a fitted estimator keeps its networks; one that is missing here is its own network.
+_MEMBERS = {
+    "DeepEnsembleClassifier": "estimators_",
+    "DistilledClassifier": "estimators_",
+    "SelfDistiller": "generations_",
+}
 _OPTIMIZERS = {cls.__name__: cls for cls in ELEMENTWISE_OPTIMIZERS}
 _PLAIN = ("outputs_proba", "label_smoothing", "lr", "max_epochs", "batch_size",
           "valid_batch_size", "shuffle", "drop_last", "device", "in_shape", "n_classes",
@@ -42,7 +52,7 @@ _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 def save(estimator: Any, path: str | os.PathLike[str]) -> None:
     """Write a fitted estimator; see ``BaseNetworkClassifier.save``."""
-    members = getattr(estimator, "estimators_", [estimator])
+    members = getattr(estimator, _MEMBERS.get(type(estimator).__name__, ""), [estimator])
     tensors = {
         f"{number}/{name}": value.detach().cpu().contiguous().clone()
         for number, member in enumerate(members)
@@ -57,7 +67,8 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
         "feature_names": getattr(estimator, "feature_names_in_", np.array([])).tolist(),
         "recipe": _describe(estimator),
         "root": getattr(estimator, "_root", None),
-        "numbers": getattr(estimator, "_numbers", [0]),
+        "numbers": getattr(estimator, "_numbers", list(range(len(members)))),
+        "scores": getattr(estimator, "generation_scores_", None),
         "seeds": [member.random_state for member in members],
         "histories": [member.history_ for member in members],
     }
@@ -80,7 +91,10 @@ def _to_json(value: Any, what: str) -> str:
 
 def _params(estimator: Any) -> dict[str, Any]:
     params = estimator.get_params(deep=False)
-    del params["estimator"]
+    del params[_recipe_name(estimator)]
+    if "teacher" in params:  # a file does not hold other estimators
+        params["teacher"] = params["teacher"] is not None
+        params["memory"] = params["memory"] if isinstance(params["memory"], str) else None
     if not isinstance(params["random_state"], (int, type(None))):
         params["random_state"] = None
     if isinstance(params["class_weight"], dict):
@@ -89,6 +103,11 @@ def _params(estimator: Any) -> dict[str, Any]:
     for name, value in params.items():
         _to_json(value, f"the parameter {name!r}")
     return params
+
+
+def _recipe_name(estimator: Any) -> str:
+    """Return the parameter that holds the recipe."""
+    return "student" if isinstance(estimator, DistilledClassifier) else "estimator"
 
 
 def _labels(labels: np.ndarray) -> dict[str, Any]:
@@ -118,7 +137,7 @@ def _describe(estimator: Any) -> dict[str, Any]:
     about["class_weight"] = None if weight is None else weight.tolist()
     about["optimizer"] = getattr(recipe.optimizer, "__name__", "?")
     about["optimizer_kwargs"] = recipe.optimizer_kwargs
-    about["was_none"] = estimator.estimator is None
+    about["was_none"] = getattr(estimator, _recipe_name(estimator)) is None
     about["missing"] = _missing(recipe)
     if "optimizer" in about["missing"]:
         about["optimizer_kwargs"] = {}
@@ -161,10 +180,10 @@ def load(path: str | os.PathLike[str], module: Any = None) -> Any:
 
     Returns
     -------
-    NetworkClassifier or DeepEnsembleClassifier
-        The fitted estimator. Callbacks, ``train_split``, ``compile`` and optimisers that
+    NetworkClassifier, DeepEnsembleClassifier, DistilledClassifier or SelfDistiller
+        The fitted estimator. Teachers, callbacks, ``train_split``, ``compile`` and optimisers that
         are not torch's elementwise ones are not in the file; where the recipe had any,
-        `fit` asks for ``estimator`` to be set again.
+        `fit` asks for them to be set again.
 
     Examples
     --------
@@ -185,7 +204,10 @@ def load(path: str | os.PathLike[str], module: Any = None) -> Any:
     if isinstance(params["class_weight"], list):
         labels, weights = params["class_weight"]
         params["class_weight"] = dict(zip(_array(labels).tolist(), weights, strict=True))
-    estimator = cls(_estimator(about["recipe"], recipe), **params)
+    if params.pop("teacher", False):
+        params["teacher"] = ForgottenRecipe(("teacher",))
+    name = "student" if cls is DistilledClassifier else "estimator"
+    estimator = cls(**{name: _estimator(about["recipe"], recipe)}, **params)
     estimator.classes_ = _array(about["classes"])
     estimator.n_features_in_ = about["n_features_in"]
     if about["feature_names"]:
@@ -199,9 +221,8 @@ def load(path: str | os.PathLike[str], module: Any = None) -> Any:
         if cls is NetworkClassifier:
             estimator._set_result(recipe, results[0])
             return estimator
-        estimator._recipe, estimator._root = recipe, about["root"]
-        estimator._numbers = about["numbers"]
-        estimator.estimators_ = [
+        estimator._recipe = recipe
+        members = [
             estimator._make_member(recipe, seed, result)
             for seed, result in zip(about["seeds"], results, strict=True)
         ]
@@ -209,6 +230,13 @@ def load(path: str | os.PathLike[str], module: Any = None) -> Any:
         raise ValueError(
             f"The weights in {path} do not fit the module {recipe.module!r}: {error}"
         ) from error
+    setattr(estimator, _MEMBERS[about["class"]], members)
+    if cls is DeepEnsembleClassifier:
+        estimator._root, estimator._numbers = about["root"], about["numbers"]
+    elif cls is DistilledClassifier:
+        estimator.teacher_ = None
+    else:
+        estimator.generation_scores_ = about["scores"]
     return estimator
 
 

@@ -67,7 +67,7 @@ def member_recipe(teacher: Any) -> Any:
     inner = unwrap(teacher)
     if isinstance(inner, NeuralNetClassifier):
         return clone(inner)
-    if isinstance(inner, BaseNetworkClassifier):
+    if isinstance(inner, BaseNetworkClassifier):  # not yet fitted perhaps
         for name in ("estimator", "student"):
             if hasattr(inner, name):
                 return getattr(inner, name)

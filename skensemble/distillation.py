@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -15,11 +15,12 @@ from sklearn.utils.validation import check_memory
 from torch import Tensor, nn
 
 from skensemble._base import BaseNetworkClassifier, MemberDivergedError
+from skensemble._engine import MemberResult
 from skensemble._fitting import Given, Steps, Subfit, fit_alone
 from skensemble._layers import Tap, find_taps
 from skensemble._loader import FitData, Rows, joined
 from skensemble._private import HasMethods, Interval, StrOptions, fit_context
-from skensemble._recipe import Recipe
+from skensemble._recipe import ForgottenRecipe, Recipe
 from skensemble._seeding import Purpose, member_seed, purpose_seed, root_seed
 from skensemble._sharding import SAMPLE_ROWS, Member, Training
 from skensemble._teachers import (
@@ -90,19 +91,27 @@ class _StudentClassifier(BaseNetworkClassifier):
     def _teaching(self, logits: Tensor) -> Tensor:
         return self._students()[0]._teaching(logits)
 
-    def _make_student(self, recipe: Recipe, member: Member, result: Any) -> NetworkClassifier:
+    def _make_student(self, recipe: Recipe, seed: int, result: MemberResult) -> NetworkClassifier:
         student = NetworkClassifier(
             self._recipe_source(),
             class_weight=self.class_weight,
             precision=self.precision,
-            random_state=member.seed,
+            random_state=seed,
         )
         student.classes_, student.n_features_in_ = self.classes_, self.n_features_in_
-        term = getattr(member.objective, "term", None)
-        if term is not None and term.reads_logits:
-            student._reading = term.log_proba
+        student._reading = self._how_to_read(recipe.n_classes)
         student._set_result(recipe, result)
         return student
+
+    def _make_member(self, recipe: Recipe, seed: int, result: MemberResult) -> NetworkClassifier:
+        """Make a student that teaches nobody any more."""
+        student = self._make_student(recipe, seed, result)
+        self._name_features([student])
+        return student
+
+    def _how_to_read(self, n_classes: int) -> Callable[[Tensor], Tensor] | None:
+        """Return what turns logits into log-probabilities, where that is not a softmax."""
+        return None
 
     def _name_features(self, students: list[NetworkClassifier]) -> None:
         """Tell students the names of the features, once they need not teach nameless rows."""
@@ -239,7 +248,7 @@ class DistilledClassifier(_StudentClassifier):
     """
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
-        "teacher": [HasMethods(["fit", "predict"]), None],
+        "teacher": [HasMethods(["fit", "predict"]), ForgottenRecipe, None],
         "student": "no_validation",
         "objective": [StrOptions(_OBJECTIVES), Term],
         "temperature": [Interval(numbers.Real, 0, None, closed="neither")],
@@ -355,7 +364,7 @@ class DistilledClassifier(_StudentClassifier):
             self.teacher_ = yield from self._find_teacher(given, weight, root)
         else:
             self.teacher_ = None
-        objective = recipe.objective()
+        objective: Objective = recipe.objective()
         data, has_unlabelled = self._add_unlabelled(data, given)
         if self._teacher_share() > 0:
             data, objective = self._teach(recipe, data, given, objective, has_unlabelled)
@@ -381,20 +390,25 @@ class DistilledClassifier(_StudentClassifier):
             if result.diverged_at is not None
         }
         students = [
-            self._make_student(recipe, member, training.results[member.number])
+            self._make_member(recipe, member.seed, training.results[member.number])
             for member in training.members
             if member.number not in lost
         ]
         if lost:
             raise MemberDivergedError(divergence_message(lost, self.n_students), lost)
         self._recipe = recipe
-        self._name_features(students)
         self.estimators_ = students if self.keep == "all" else students[:1]
 
     # -- the teacher ---------------------------------------------------------------------
 
     def _find_teacher(self, given: Given, weight: Any, root: int) -> Steps:
         """Return the teacher if it is fitted, or have it fitted on the rows of this fit."""
+        if isinstance(self.teacher, ForgottenRecipe):
+            raise ValueError(
+                "The file this estimator was loaded from does not hold its teacher. It can "
+                "predict; to fit it, bring a teacher with set_params(teacher=...) or pass "
+                "'teacher_logits'."
+            )
         if self.teacher is not None and is_fitted(self.teacher):
             return self.teacher
         memory = check_memory(self.memory)
@@ -494,7 +508,7 @@ class DistilledClassifier(_StudentClassifier):
                 "'teacher_logits' do not cover the validation rows of a predefined train_split; "
                 "use ValidSplit, or pass 'teacher'."
             )
-        key = None if ready is not None else id(self.teacher_)
+        source = None if ready is not None else id(self.teacher_)
 
         def ask() -> Tensor:
             n_rows, n_classes = len(data.X), len(self.classes_)
@@ -505,8 +519,12 @@ class DistilledClassifier(_StudentClassifier):
             said = [teacher_logits(self.teacher_, s, self.classes_, recipe.dtype) for s in sources]
             return said[0] if len(said) == 1 else torch.cat(said)
 
-        logits = given.recall(("logits", key, recipe.dtype), ask)
-        return _targets(term, given, (key, recipe.dtype), logits)
+        logits = given.recall(("logits", source, recipe.dtype), ask)
+        return _targets(term, given, (source, recipe.dtype), logits)
+
+    def _how_to_read(self, n_classes: int) -> Callable[[Tensor], Tensor] | None:
+        term = self._term(n_classes)
+        return term.log_proba if term.reads_logits and self._teacher_share() > 0 else None
 
     def _term(self, n_classes: int) -> Term:
         if isinstance(self.objective, Term):
@@ -675,7 +693,8 @@ class SelfDistiller(_StudentClassifier):
         root = root_seed(self.random_state)
         recipe, plain = self._prepare(self.estimator, given, root)
         objective: Objective = recipe.objective()
-        data, generations = plain, []
+        data = plain
+        generations: list[NetworkClassifier] = []
         for number in range(self.n_generations + 1):
             seed = member_seed(root, number) if number else root
             if generations:
@@ -687,7 +706,7 @@ class SelfDistiller(_StudentClassifier):
             if result.diverged_at is not None:
                 lost = {number: result.diverged_at}
                 raise MemberDivergedError(divergence_message(lost, self.n_generations + 1), lost)
-            generations.append(self._make_student(recipe, member, result))
+            generations.append(self._make_student(recipe, seed, result))
         self._recipe = recipe
         self._name_features(generations)
         self.generations_ = generations

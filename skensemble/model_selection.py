@@ -56,8 +56,9 @@ class _TrainedBefore:
         if fitted is None or fitted.at == len(fitted.estimators):  # the best one, once more
             return self.fit(X, y, **params)
         at, fitted.at = fitted.at, fitted.at + 1
-        if fitted.outcomes[at].error is not None:
-            raise fitted.outcomes[at].error
+        error = fitted.outcomes[at].error
+        if error is not None:
+            raise error
         estimator, fitted.estimators[at] = fitted.estimators[at], None
         own, theirs = self.get_params(deep=False), estimator.get_params(deep=False)  # type: ignore[attr-defined]
         if own.keys() != theirs.keys():

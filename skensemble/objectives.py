@@ -62,7 +62,7 @@ class _Mergeable:
 def merge(parts: Sequence[_Part]) -> _Part:
     """Join objectives of equal `key` into one for all members."""
     first: Any = parts[0]
-    if all(part is first for part in parts) or not dataclasses.is_dataclass(first):
+    if all(part is first for part in parts) or not hasattr(first, "__dataclass_fields__"):
         return first
     changes: dict[str, Any] = {}
     for field in dataclasses.fields(first):
@@ -464,9 +464,12 @@ class AttentionTerm(_LayerTerm):
         self, student: Tensor, teacher: Tensor, batch: Batch, number: int, at: int
     ) -> Tensor:
         if student.dim() == 5:
-            size = [min(a, b) for a, b in zip(student.shape[3:], teacher.shape[3:], strict=True)]
-            student = losses.match_size(student, tuple(size))
-            teacher = losses.match_size(teacher, tuple(size))
+            size = (
+                min(student.shape[3], teacher.shape[3]),
+                min(student.shape[4], teacher.shape[4]),
+            )
+            student = losses.match_size(student, size)
+            teacher = losses.match_size(teacher, size)
         maps = losses.attention_map(student), losses.attention_map(teacher)
         if maps[0].shape[-1] != maps[1].shape[-1]:
             raise ValueError(

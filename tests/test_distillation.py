@@ -470,9 +470,7 @@ def test_errors_name_what_is_wrong(teacher):
     ridge = DistilledClassifier(RidgeClassifier().fit(X, y), make_net())
     with pytest.raises(TypeError, match="must have predict_proba. Got RidgeClassifier"):
         ridge.fit(X, y)
-    with pytest.raises(
-        ValueError, match=r"n_classes\) = \(60, 3\).*Got \(60, 2"
-    ):
+    with pytest.raises(ValueError, match=r"n_classes\) = \(60, 3\).*Got \(60, 2"):
         student.fit(X, y, teacher_logits=np.zeros((60, 2)))
     with pytest.raises(ValueError, match="must be finite"):
         student.fit(X, y, teacher_logits=np.full((60, 3), np.nan))
