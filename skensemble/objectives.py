@@ -349,7 +349,7 @@ class ProxyDirichletTerm(Term):
 
     def log_proba(self, logits: Tensor) -> Tensor:
         """Return the logarithm of the Dirichlet's mean, ``(exp(s) + 1) / sum``."""
-        return losses.dirichlet_proba(logits).log()
+        return torch.logaddexp(logits, torch.zeros_like(logits)).log_softmax(-1)
 
 
 @dataclass(frozen=True, eq=False)
