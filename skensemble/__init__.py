@@ -3,9 +3,10 @@
 from skensemble import losses, metrics, nn, objectives
 from skensemble._base import MemberDivergedError
 from skensemble._persistence import load
-from skensemble.distillation import DistilledClassifier, SelfDistiller
+from skensemble.distillation import DistilledClassifier
 from skensemble.ensemble import DeepEnsembleClassifier, NetworkClassifier
 from skensemble.model_selection import StackedGridSearchCV, StackedRandomizedSearchCV
+from skensemble.self_distillation import SelfDistiller
 
 __version__ = "0.1.0"
 

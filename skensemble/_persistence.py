@@ -25,8 +25,9 @@ from torch import Tensor, nn
 import skensemble.nn as architectures
 from skensemble._engine import MemberResult
 from skensemble._recipe import ELEMENTWISE_OPTIMIZERS, ForgottenRecipe, Recipe, read_recipe
-from skensemble.distillation import DistilledClassifier, SelfDistiller
+from skensemble.distillation import DistilledClassifier
 from skensemble.ensemble import DeepEnsembleClassifier, NetworkClassifier
+from skensemble.self_distillation import SelfDistiller
 
 FORMAT = 1
 _KEY = "skensemble"

@@ -1,21 +1,19 @@
-"""Students: one small network that learns what a teacher knows, and what it learned itself."""
+"""Students: one small network that learns what a teacher knows."""
 
 from __future__ import annotations
 
 import math
 import numbers
-from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from sklearn.utils.validation import check_memory
-from torch import Tensor, nn
+from torch import Tensor
 
-from skensemble._base import BaseNetworkClassifier, MemberDivergedError
-from skensemble._engine import MemberResult
+from skensemble._base import MemberDivergedError
 from skensemble._fitting import Given, Steps, Subfit, fit_alone
 from skensemble._layers import Tap, find_taps
 from skensemble._loader import FitData, Rows, joined
@@ -23,6 +21,7 @@ from skensemble._private import HasMethods, Interval, StrOptions, fit_context
 from skensemble._recipe import ForgottenRecipe, Recipe
 from skensemble._seeding import Purpose, member_seed, purpose_seed, root_seed
 from skensemble._sharding import SAMPLE_ROWS, Member, Training
+from skensemble._students import StudentClassifier, teacher_targets
 from skensemble._teachers import (
     check_given_logits,
     is_fitted,
@@ -32,11 +31,10 @@ from skensemble._teachers import (
     teacher_logits,
     teacher_modules,
 )
-from skensemble.ensemble import NetworkClassifier, divergence_message
+from skensemble.ensemble import divergence_message
 from skensemble.objectives import (
     AdaptiveTerm,
     AttentionTerm,
-    ConfidenceTerm,
     DirichletTerm,
     Distilled,
     FeatureTerm,
@@ -44,108 +42,22 @@ from skensemble.objectives import (
     LabelTerm,
     LogitTerm,
     Objective,
-    PermutedTerm,
     ProxyDirichletTerm,
     RelationTerm,
     Term,
     TruncatedTerm,
 )
 
-__all__ = ["DistilledClassifier", "SelfDistiller"]
+__all__ = ["DistilledClassifier"]
 
 # Weight of the teacher's term where it stands beside the full cross-entropy.
 _BETA = {"feature": 1.0, "hint": 100.0, "attention": 1000.0, "relation": 1.0, "truncated": 10.0}
-_OBJECTIVES = {
-    *_BETA, "label", "logit", "adaptive", "dirichlet", "proxy-dirichlet",
-}  # fmt: skip
-_CHUNK_ROWS = 4096
+_OBJECTIVES = {*_BETA, "label", "logit", "adaptive", "dirichlet", "proxy-dirichlet"}
+# The seed of remembered teachers, where nobody has set one.
 _FIXED_SEED = 0
 
 
-class _StudentClassifier(BaseNetworkClassifier):
-    """Networks that were taught, averaged by probability where there are several."""
-
-    def _networks(self) -> Sequence[nn.Module]:
-        return [student.module_ for student in self._students()]
-
-    def _students(self) -> list[NetworkClassifier]:
-        """Return the networks that predict."""
-        return self.estimators_
-
-    def _fuse_log_proba(self, logits: Tensor) -> Tensor:
-        log_proba = self._students()[0]._read(logits)
-        if len(logits) == 1:
-            return log_proba[0]
-        return log_proba.logsumexp(0) - math.log(len(logits))
-
-    def _fuse_proba(self, logits: Tensor) -> Tensor:
-        if len(logits) == 1:
-            return self._students()[0]._fuse_proba(logits)
-        return self._fuse_log_proba(logits).exp()
-
-    def _fuse_score(self, logits: Tensor) -> Tensor:
-        if len(logits) == 1:
-            return self._students()[0]._fuse_score(logits)
-        return self._fuse_log_proba(logits)
-
-    def _teaching(self, logits: Tensor) -> Tensor:
-        return self._students()[0]._teaching(logits)
-
-    def _make_student(self, recipe: Recipe, seed: int, result: MemberResult) -> NetworkClassifier:
-        student = NetworkClassifier(
-            self._recipe_source(),
-            class_weight=self.class_weight,
-            precision=self.precision,
-            random_state=seed,
-        )
-        student.classes_, student.n_features_in_ = self.classes_, self.n_features_in_
-        student._reading = self._how_to_read(recipe.n_classes)
-        student._set_result(recipe, result)
-        return student
-
-    def _make_member(self, recipe: Recipe, seed: int, result: MemberResult) -> NetworkClassifier:
-        """Make a student that teaches nobody any more."""
-        student = self._make_student(recipe, seed, result)
-        self._name_features([student])
-        return student
-
-    def _how_to_read(self, n_classes: int) -> Callable[[Tensor], Tensor] | None:
-        """Return what turns logits into log-probabilities, where that is not a softmax."""
-        return None
-
-    def _name_features(self, students: list[NetworkClassifier]) -> None:
-        """Tell students the names of the features, once they need not teach nameless rows."""
-        for student in students:
-            if hasattr(self, "feature_names_in_"):
-                student.feature_names_in_ = self.feature_names_in_
-
-    @abstractmethod
-    def _recipe_source(self) -> Any:
-        """Return what the user gave as the recipe of a student."""
-
-    @property
-    def module_(self) -> nn.Module:
-        """The fitted network, the first where there are several."""
-        return self._students()[0].module_
-
-    @property
-    def history_(self) -> list[dict[str, Any]]:
-        """The training record of `module_`."""
-        return self._students()[0].history_
-
-
-def _targets(term: Term, given: Given, key: Any, logits: Tensor) -> dict[str, np.ndarray]:
-    """Compute what a term needs of its teacher for every row, once for all who need it."""
-
-    def make() -> dict[str, np.ndarray]:
-        parts = [term.targets(chunk) for chunk in logits.split(_CHUNK_ROWS)]
-        return {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
-
-    settings = tuple(getattr(term, name) for name in term.scalars)
-    return given.recall(("targets", key, term.key(), settings), make)
-
-
-class DistilledClassifier(_StudentClassifier):
+class DistilledClassifier(StudentClassifier):
     """One network that learns from a teacher: an ensemble, or any other classifier.
 
     The student minimises ``(1 - alpha) * CE(y, s) + alpha * term(s, teacher)``; where the
@@ -488,39 +400,46 @@ class DistilledClassifier(_StudentClassifier):
     ) -> dict[str, np.ndarray]:
         """Ask the teacher about all rows, or about rows from `outside` of `fit`."""
         ready = given.options.get("teacher_logits")
-        if layers:
-            if ready is not None:
-                raise ValueError(
-                    f"objective={self.objective!r} compares layers, so 'teacher_logits' are not "
-                    "enough; pass 'teacher', or use objective='label'."
-                )
-            modules = teacher_modules(self.teacher_, str(self.objective))
-            key = ("features", id(self.teacher_), tuple(layers.items()))
-            rows = Rows(data.X, recipe.dtype)
-
-            def look() -> dict[str, np.ndarray]:
-                found = teacher_features(modules, layers, rows)
-                return {name: value.to(recipe.dtype).numpy() for name, value in found.items()}
-
-            return given.recall(key, look)
+        if ready is not None and layers:
+            raise ValueError(
+                f"objective={self.objective!r} compares layers, so 'teacher_logits' are not "
+                "enough; pass 'teacher', or use objective='label'."
+            )
         if ready is not None and outside is not None:
             raise ValueError(
                 "'teacher_logits' do not cover the validation rows of a predefined train_split; "
                 "use ValidSplit, or pass 'teacher'."
             )
-        source = None if ready is not None else id(self.teacher_)
+        if layers:
+            return self._layer_extras(layers, recipe, data, given)
+        sources = [given.X, given.options.get("X_unlabelled")] if outside is None else [outside]
 
         def ask() -> Tensor:
-            n_rows, n_classes = len(data.X), len(self.classes_)
             if ready is not None:
-                return check_given_logits(ready, n_rows, n_classes, recipe.dtype)
-            sources = [given.X, given.options.get("X_unlabelled")]
-            sources = [outside] if outside is not None else [s for s in sources if s is not None]
-            said = [teacher_logits(self.teacher_, s, self.classes_, recipe.dtype) for s in sources]
-            return said[0] if len(said) == 1 else torch.cat(said)
+                shape = len(data.X), len(self.classes_)
+                return check_given_logits(ready, *shape, recipe.dtype)
+            said = [
+                teacher_logits(self.teacher_, source, self.classes_, recipe.dtype)
+                for source in sources
+                if source is not None
+            ]
+            return torch.cat(said) if len(said) > 1 else said[0]
 
-        logits = given.recall(("logits", source, recipe.dtype), ask)
-        return _targets(term, given, (source, recipe.dtype), logits)
+        who = (None if ready is not None else id(self.teacher_), recipe.dtype)
+        logits = given.recall(("logits", *who), ask)
+        return teacher_targets(term, given, who, logits)
+
+    def _layer_extras(
+        self, layers: dict[str, str], recipe: Recipe, data: FitData, given: Given
+    ) -> dict[str, np.ndarray]:
+        """Look what the teacher's layers put out for all rows."""
+        modules = teacher_modules(self.teacher_, str(self.objective))
+
+        def look() -> dict[str, np.ndarray]:
+            found = teacher_features(modules, layers, Rows(data.X, recipe.dtype))
+            return {name: value.to(recipe.dtype).numpy() for name, value in found.items()}
+
+        return given.recall(("features", id(self.teacher_), tuple(layers.items())), look)
 
     def _how_to_read(self, n_classes: int) -> Callable[[Tensor], Tensor] | None:
         term = self._term(n_classes)
@@ -558,193 +477,3 @@ def _layer_names(layers: Any) -> dict[str, str]:
     if not names:
         raise ValueError("The 'layers' to compare must be at least one. Got none.")
     return {name: name for name in names}
-
-
-class SelfDistiller(_StudentClassifier):
-    """A network taught by its own earlier self, again and again: born-again networks.
-
-    Generation 0 learns the labels. Each later generation has the same architecture and a
-    fresh seed, and learns from the one before it [1]_.
-
-    Parameters
-    ----------
-    estimator : NeuralNetClassifier, Module class or instance, default=None
-        The recipe of a generation; see `NetworkClassifier`.
-    n_generations : int, default=1
-        Generations after the first.
-    variant : {"label", "cwtm", "dkpp"}, default="label"
-        What a generation learns: the teacher's probabilities; the labels, each row weighed
-        by the teacher's confidence; or the teacher's largest probability in its place and
-        the others permuted. The latter two tell what of distillation is due to the weights
-        and what to the order of the wrong classes.
-    temperature : float, default=4.0
-        Of the probabilities that are learned, and of the confidence.
-    alpha : float, default=0.9
-        Share of the teacher's term.
-    average_generations : bool, default=False
-        Whether the probabilities of all generations are averaged, or the last predicts.
-    class_weight : dict, "balanced" or None, default=None
-        Weights of the classes, multiplied with the sample weights.
-    precision : {"bf16"} or None, default=None
-        Run forward passes in bfloat16 where that is safe (autocast).
-    random_state : int, RandomState instance or None, default=None
-        Seed. Generation 0 is what `NetworkClassifier` makes of it.
-    verbose : int, default=0
-        1 tells what is trained how, 2 tells of every epoch.
-
-    Attributes
-    ----------
-    classes_ : ndarray of shape (n_classes,)
-        The labels.
-    generations_ : list of NetworkClassifier
-        All generations, the plain one first; each has its `history_`.
-    generation_scores_ : list of dict or None
-        Loss and accuracy on the held-out rows after the last epoch of each generation;
-        ``None`` where the recipe holds no rows out.
-    n_features_in_ : int
-        Number of features seen in `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features, where `X` had names that are strings.
-
-    See Also
-    --------
-    DistilledClassifier : A student of another teacher.
-
-    References
-    ----------
-    .. [1] Furlanello et al., "Born-again neural networks", 2018.
-
-    Examples
-    --------
-    >>> from sklearn.datasets import load_iris
-    >>> from skensemble import SelfDistiller
-    >>> X, y = load_iris(return_X_y=True)
-    >>> born_again = SelfDistiller(n_generations=2, random_state=0).fit(X, y)
-    >>> len(born_again.generations_)
-    3
-    """
-
-    _parameter_constraints: ClassVar[dict[str, Any]] = {
-        "estimator": "no_validation",
-        "n_generations": [Interval(numbers.Integral, 1, None, closed="left")],
-        "variant": [StrOptions({"label", "cwtm", "dkpp"})],
-        "temperature": [Interval(numbers.Real, 0, None, closed="neither")],
-        "alpha": [Interval(numbers.Real, 0, 1, closed="both")],
-        "average_generations": ["boolean"],
-        "class_weight": [StrOptions({"balanced"}), dict, None],
-        "precision": [StrOptions({"bf16"}), None],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
-    }
-
-    def __init__(
-        self,
-        estimator: Any = None,
-        n_generations: int = 1,
-        *,
-        variant: str = "label",
-        temperature: float = 4.0,
-        alpha: float = 0.9,
-        average_generations: bool = False,
-        class_weight: Any = None,
-        precision: str | None = None,
-        random_state: Any = None,
-        verbose: int = 0,
-    ) -> None:
-        self.estimator = estimator
-        self.n_generations = n_generations
-        self.variant = variant
-        self.temperature = temperature
-        self.alpha = alpha
-        self.average_generations = average_generations
-        self.class_weight = class_weight
-        self.precision = precision
-        self.random_state = random_state
-        self.verbose = verbose
-
-    @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> SelfDistiller:
-        """Train one generation after the other.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, ...)
-            Tables, or images of shape (n_samples, channels, height, width).
-        y : array-like of shape (n_samples,)
-            Labels.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights.
-
-        Returns
-        -------
-        SelfDistiller
-            The fitted estimator.
-        """
-        fit_alone(self, Given(X, y, sample_weight))
-        return self
-
-    def _recipe_source(self) -> Any:
-        return self.estimator
-
-    def _students(self) -> list[NetworkClassifier]:
-        return self.generations_ if self.average_generations else self.generations_[-1:]
-
-    def _steps(self, given: Given) -> Steps:
-        root = root_seed(self.random_state)
-        recipe, plain = self._prepare(self.estimator, given, root)
-        objective: Objective = recipe.objective()
-        data = plain
-        generations: list[NetworkClassifier] = []
-        for number in range(self.n_generations + 1):
-            seed = member_seed(root, number) if number else root
-            if generations:
-                data, objective = self._learn_from(generations[-1], recipe, plain, given, seed)
-            member = Member(number, seed, recipe, objective, data)
-            training = Training([member], verbose=self.verbose, owner=type(self).__name__)
-            yield training
-            result = training.results[number]
-            if result.diverged_at is not None:
-                lost = {number: result.diverged_at}
-                raise MemberDivergedError(divergence_message(lost, self.n_generations + 1), lost)
-            generations.append(self._make_student(recipe, seed, result))
-        self._recipe = recipe
-        self._name_features(generations)
-        self.generations_ = generations
-        self.generation_scores_ = None
-        if plain.valid is not None:
-            names = ("valid_loss", "valid_acc")
-            self.generation_scores_ = [
-                {name: one.history_[-1][name] for name in names} for one in generations
-            ]
-
-    def _learn_from(
-        self, teacher: NetworkClassifier, recipe: Recipe, data: FitData, given: Given, seed: int
-    ) -> tuple[FitData, Objective]:
-        term = self._term(seed)
-        extras = _self_targets(term, teacher, data.X, recipe)
-        valid = data.valid
-        if valid is not None:
-            inside = valid.X is data.X
-            own = extras if inside else _self_targets(term, teacher, valid.X, recipe)
-            valid = replace(valid, extras=own)
-        objective = Distilled(recipe.objective(), term, 1.0 - self.alpha, float(self.alpha))
-        return replace(data, extras=extras, valid=valid), objective
-
-    def _term(self, seed: int) -> Term:
-        temperature = float(self.temperature)
-        if self.variant == "cwtm":
-            return ConfidenceTerm(temperature)
-        if self.variant == "dkpp":
-            return PermutedTerm(temperature, seed=purpose_seed(seed, Purpose.PERMUTE))
-        return LabelTerm(temperature)
-
-    def __sklearn_is_fitted__(self) -> bool:
-        """Tell whether there are generations to predict with."""
-        return bool(getattr(self, "generations_", None))
-
-
-def _self_targets(
-    term: Term, teacher: NetworkClassifier, X: Any, recipe: Recipe
-) -> dict[str, np.ndarray]:
-    logits = teacher_logits(teacher, X, teacher.classes_, recipe.dtype)
-    return _targets(term, Given(X, None), None, logits)

@@ -1,0 +1,104 @@
+"""What students of all kinds share: networks that were taught, and what they were told."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from skensemble._base import BaseNetworkClassifier
+from skensemble._engine import MemberResult
+from skensemble._fitting import Given
+from skensemble._recipe import Recipe
+from skensemble.ensemble import NetworkClassifier
+from skensemble.objectives import Term
+
+_CHUNK_ROWS = 4096
+
+
+class StudentClassifier(BaseNetworkClassifier):
+    """Networks that were taught, averaged by probability where there are several."""
+
+    def _networks(self) -> Sequence[nn.Module]:
+        return [student.module_ for student in self._students()]
+
+    def _students(self) -> list[NetworkClassifier]:
+        """Return the networks that predict."""
+        return self.estimators_
+
+    def _fuse_log_proba(self, logits: Tensor) -> Tensor:
+        log_proba = self._students()[0]._read(logits)
+        if len(logits) == 1:
+            return log_proba[0]
+        return log_proba.logsumexp(0) - math.log(len(logits))
+
+    def _fuse_proba(self, logits: Tensor) -> Tensor:
+        if len(logits) == 1:
+            return self._students()[0]._fuse_proba(logits)
+        return self._fuse_log_proba(logits).exp()
+
+    def _fuse_score(self, logits: Tensor) -> Tensor:
+        if len(logits) == 1:
+            return self._students()[0]._fuse_score(logits)
+        return self._fuse_log_proba(logits)
+
+    def _teaching(self, logits: Tensor) -> Tensor:
+        return self._students()[0]._teaching(logits)
+
+    def _make_student(self, recipe: Recipe, seed: int, result: MemberResult) -> NetworkClassifier:
+        student = NetworkClassifier(
+            self._recipe_source(),
+            class_weight=self.class_weight,
+            precision=self.precision,
+            random_state=seed,
+        )
+        student.classes_, student.n_features_in_ = self.classes_, self.n_features_in_
+        student._reading = self._how_to_read(recipe.n_classes)
+        student._set_result(recipe, result)
+        return student
+
+    def _make_member(self, recipe: Recipe, seed: int, result: MemberResult) -> NetworkClassifier:
+        """Make a student that teaches nobody any more."""
+        student = self._make_student(recipe, seed, result)
+        self._name_features([student])
+        return student
+
+    def _how_to_read(self, n_classes: int) -> Callable[[Tensor], Tensor] | None:
+        """Return what turns logits into log-probabilities, where that is not a softmax."""
+        return None
+
+    def _name_features(self, students: list[NetworkClassifier]) -> None:
+        """Tell students the names of the features, once they need not teach nameless rows."""
+        for student in students:
+            if hasattr(self, "feature_names_in_"):
+                student.feature_names_in_ = self.feature_names_in_
+
+    @abstractmethod
+    def _recipe_source(self) -> Any:
+        """Return what the user gave as the recipe of a student."""
+
+    @property
+    def module_(self) -> nn.Module:
+        """The fitted network, the first where there are several."""
+        return self._students()[0].module_
+
+    @property
+    def history_(self) -> list[dict[str, Any]]:
+        """The training record of `module_`."""
+        return self._students()[0].history_
+
+
+def teacher_targets(term: Term, given: Given, key: Any, logits: Tensor) -> dict[str, np.ndarray]:
+    """Compute what a term needs of its teacher for every row, once for all who need it."""
+
+    def make() -> dict[str, np.ndarray]:
+        parts = [term.targets(chunk) for chunk in logits.split(_CHUNK_ROWS)]
+        return {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
+
+    settings = tuple(getattr(term, name) for name in term.scalars)
+    return given.recall(("targets", key, term.key(), settings), make)
