@@ -227,6 +227,9 @@ class StackNet(NeuralNetClassifier):
         """Return the loss of each member."""
         if self.module_.taps:
             y_true = replace(y_true, features=dict(self.module_.features))
+        if self.criterion_.follows_progress and training:
+            done = (len(self.history) - 1) / max(1, self.max_epochs - 1)
+            y_true = replace(y_true, progress=done)
         return self.criterion_(y_pred, y_true)
 
     def train_step_single(self, batch: Batch, **fit_params: Any) -> dict[str, Tensor]:

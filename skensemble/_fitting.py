@@ -99,8 +99,8 @@ class Subfit:
 
     def key(self) -> Any:
         """Return what is equal for fits that would give the same estimator."""
-        rows = self.given.rows
-        return joblib.hash(self.estimator), None if rows is None else joblib.hash(rows)
+        parts = (self.estimator, self.given.rows, self.given.sample_weight)
+        return tuple(joblib.hash(part) for part in parts)
 
 
 @contextmanager

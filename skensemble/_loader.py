@@ -24,9 +24,9 @@ _DEVICE_SHARE = 0.25
 class Batch:
     """What an objective sees of the data: targets, weights and whatever it asked for.
 
-    `extras` are cut from the tables of the fit, `features` are what the network's tapped
-    layers put out for this batch. Every tensor starts with ``(member, sample)``; the member
-    axis is 1 where all members see the same rows.
+    `extras` are cut from the tables of the fit; `features` are what the network's tapped
+    layers put out for this batch; `progress` goes from 0 to 1 over the epochs. Every tensor
+    starts with ``(member, sample)``; the member axis is 1 where all members see the same rows.
     """
 
     x: Tensor
@@ -34,6 +34,7 @@ class Batch:
     weight: Tensor | None = None
     extras: dict[str, Tensor] = field(default_factory=dict)
     features: dict[str, Tensor] = field(default_factory=dict)
+    progress: float = 1.0
 
 
 class Rows:

@@ -80,7 +80,8 @@ class DistilledClassifier(StudentClassifier):
         "truncated" [4]_, "adaptive" (AE-KD), "dirichlet" (EnD²), "proxy-dirichlet", or an
         object of your own that subclasses `skensemble.objectives.Term`.
     temperature : float, default=4.0
-        Of "label", "adaptive" and "dirichlet".
+        Of "label" and "adaptive"; of "dirichlet", where it goes to 1 in the second half of
+        the epochs.
     alpha : float, default=0.9
         Share of the teacher's term, from 0 (plain training) to 1 (labels are not used). Of
         "label", "logit", "adaptive", the Dirichlets and terms of your own.

@@ -105,6 +105,11 @@ class Objective(_Mergeable, ABC):
         """Layers of the network that must be in ``batch.features``."""
         return ()
 
+    @property
+    def follows_progress(self) -> bool:
+        """Whether the loss changes over the epochs and wants ``batch.progress``."""
+        return False
+
     def start(self, seeds: Sequence[int], shapes: dict[str, Any], dtype: torch.dtype) -> Objective:
         """Draw what is trained beside the members; `shapes` are of their features and extras."""
         return self
@@ -166,6 +171,9 @@ class Term(_Mergeable, ABC):
         their outputs are in ``batch.features`` and ``batch.extras`` under the tap's key.
     reads_logits : bool
         Whether a student of this term predicts by `log_proba` instead of a softmax.
+    follows_progress : bool
+        Whether the term changes over the epochs: ``batch.progress`` then goes from 0 in the
+        first to 1 in the last, and is 1 on held-out rows.
 
     Examples
     --------
@@ -178,6 +186,7 @@ class Term(_Mergeable, ABC):
 
     uses_layers: ClassVar[bool] = False
     reads_logits: ClassVar[bool] = False
+    follows_progress: ClassVar[bool] = False
 
     def targets(self, teacher: Tensor) -> dict[str, Tensor]:
         """Turn teacher logits ``(sample, teacher, class)`` into tensors ``(sample, ...)``."""
@@ -225,6 +234,10 @@ class Distilled(Objective):
     @property
     def taps(self) -> tuple[Tap, ...]:
         return self.layers
+
+    @property
+    def follows_progress(self) -> bool:
+        return self.term.follows_progress
 
     def start(self, seeds: Sequence[int], shapes: dict[str, Any], dtype: torch.dtype) -> Distilled:
         if not isinstance(self.term, _Regressed):
@@ -315,20 +328,25 @@ class AdaptiveTerm(Term):
 
 @dataclass(frozen=True, eq=False)
 class DirichletTerm(Term):
-    """EnD²: likelihood of the teachers' probabilities under the student's Dirichlet."""
+    """EnD²: likelihood of the teachers' probabilities under the student's Dirichlet.
 
-    temperature: float = 1.0
+    The temperature stays where it is for the first half of the epochs and then goes to 1
+    in a straight line, as a schedule that lets a flat Dirichlet find its way.
+    """
+
+    temperature: float = 4.0
 
     scalars: ClassVar[tuple[str, ...]] = ("temperature",)
+    follows_progress: ClassVar[bool] = True
 
     def targets(self, teacher: Tensor) -> dict[str, Tensor]:
         return {"target": teacher.softmax(-1)}
 
     def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
         target = batch.extras["target"]
-        return losses.dirichlet_nll(
-            logits, target, batch.weight, temperature=_as(self.temperature, logits)
-        )
+        left = min(1.0, 2.0 * (1.0 - batch.progress))
+        temperature = 1.0 + left * (_as(self.temperature, logits) - 1.0)
+        return losses.dirichlet_nll(logits, target, batch.weight, temperature=temperature)
 
 
 @dataclass(frozen=True, eq=False)

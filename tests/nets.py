@@ -1,9 +1,12 @@
 """Small modules and recipes that the tests share."""
 
+import numpy as np
 import torch
+from sklearn.datasets import make_classification
 from skorch import NeuralNetClassifier
 from torch import nn
 
+from skensemble import DeepEnsembleClassifier
 from skensemble.nn import MLP
 
 
@@ -130,3 +133,15 @@ def differ(a, b):
     """Whether any parameter of two fitted networks is different."""
     left, right = weights_of(a), weights_of(b)
     return any((left[name] != right[name]).any() for name in left)
+
+
+def make_data(n_rows=90, n_classes=3, dtype=np.float64, seed=0):
+    X, y = make_classification(
+        n_rows, 6, n_informative=4, n_classes=n_classes, flip_y=0.1, random_state=seed
+    )
+    return X.astype(dtype), y
+
+
+def make_ensemble(n_estimators=3, net=None, **kwargs):
+    kwargs.setdefault("random_state", 0)
+    return DeepEnsembleClassifier(make_net() if net is None else net, n_estimators, **kwargs)

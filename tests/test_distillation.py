@@ -18,6 +18,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import EarlyStopping
@@ -419,6 +420,52 @@ def test_an_objective_of_ones_own(teacher):
     student.fit(X, np.random.default_rng(0).permutation(y))
     assert Own.calls
     assert (student.predict(X) == teacher.predict(X)).mean() > 0.9
+
+
+def test_the_temperature_of_a_dirichlet_goes_to_one(teacher, monkeypatch):
+    from skensemble import losses
+
+    X, y = data()
+    seen = []
+    nll = losses.dirichlet_nll
+
+    def spy(*args, temperature):
+        seen.append(temperature)
+        return nll(*args, temperature=temperature)
+
+    monkeypatch.setattr(losses, "dirichlet_nll", spy)
+    net = make_net(max_epochs=5, batch_size=-1)
+    DistilledClassifier(teacher, net, objective="dirichlet", temperature=9.0).fit(X, y)
+    assert seen == [9.0, 9.0, 9.0, 5.0, 1.0]
+
+
+def test_layers_travel_to_workers(teacher):
+    X, y = data()
+    args = {"objective": "hint", "n_students": 3, "random_state": 2}
+    here = DistilledClassifier(teacher, make_net(), **args).fit(X, y)
+    there = DistilledClassifier(teacher, make_net(), n_jobs=2, **args).fit(X, y)
+    for a, b in zip(here.estimators_, there.estimators_, strict=True):
+        assert_same_network(a, b, atol=1e-10)
+
+
+def test_class_weights_reach_a_teacher_that_is_fitted_here():
+    X, y = data()
+    seen = []
+
+    class Spy(GaussianNB):
+        def fit(self, X, y, sample_weight=None):
+            seen.append(sample_weight)
+            return super().fit(X, y, sample_weight)
+
+    weights = {0: 3.0, 1: 1.0, 2: 0.5}
+    DistilledClassifier(Spy(), make_net(), class_weight=weights, random_state=0).fit(X, y)
+    np.testing.assert_allclose(seen[0], np.array([3.0, 1.0, 0.5])[y])
+    pipe = make_pipeline(StandardScaler(), Spy())
+    DistilledClassifier(pipe, make_net(), random_state=0).fit(X, y, sample_weight=y + 1.0)
+    np.testing.assert_allclose(seen[1], y + 1.0)
+    knn = DistilledClassifier(KNeighborsClassifier(), make_net())
+    with pytest.raises(ValueError, match="must take 'sample_weight' in fit"):
+        knn.fit(X, y, sample_weight=y + 1.0)
 
 
 # -- layers --------------------------------------------------------------------------------

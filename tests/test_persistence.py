@@ -12,14 +12,22 @@ import torch
 from registry import cheap_net
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from sklearn.base import clone
 from sklearn.datasets import load_iris
+from sklearn.ensemble import RandomForestClassifier
 from skorch import NeuralNetClassifier
 from skorch.callbacks import GradientNormClipping
 from torch import nn
 
 import skensemble
-from skensemble import DeepEnsembleClassifier, NetworkClassifier
+from skensemble import (
+    DeepEnsembleClassifier,
+    DistilledClassifier,
+    NetworkClassifier,
+    SelfDistiller,
+)
 from skensemble.nn import CifarResNet
+from skensemble.objectives import LabelTerm
 
 X, Y = load_iris(return_X_y=True)
 NAMES = np.array(["setosa", "versicolor", "virginica"])
@@ -229,3 +237,62 @@ def test_onnx_of_a_residual_network(tmp_path):
     for n_rows in (1, 7):
         (proba,) = session.run(None, {"X": images[:n_rows]})
         np.testing.assert_allclose(proba, fitted.predict_proba(images[:n_rows]), atol=1e-5)
+
+
+# -- students ------------------------------------------------------------------------------
+
+
+STUDENTS = {
+    "label": DistilledClassifier(
+        RandomForestClassifier(5, random_state=0), cheap_net(), n_students=2, random_state=0
+    ),
+    "proxy": DistilledClassifier(
+        None, cheap_net(), objective="proxy-dirichlet", alpha=1.0, random_state=0
+    ),
+    "generations": SelfDistiller(cheap_net(), 2, average_generations=True, random_state=0),
+}
+
+
+@pytest.mark.parametrize("name", STUDENTS)
+def test_students_are_read_as_they_were_written(name, tmp_path):
+    frame = pd.DataFrame(X, columns=["a", "b", "c", "d"])
+    student = clone(STUDENTS[name]).fit(frame, NAMES[Y])
+    student.save(tmp_path / "file")
+    again = skensemble.load(tmp_path / "file")
+    assert type(again) is type(student)
+    expected = student.predict_proba(frame)
+    np.testing.assert_array_equal(again.predict_proba(frame), expected)
+    np.testing.assert_array_equal(
+        pickle.loads(pickle.dumps(student)).predict_proba(frame), expected
+    )
+    if name == "generations":
+        assert len(again.generations_) == 3
+        assert again.generation_scores_ is None
+        again.fit(frame, NAMES[Y])
+        np.testing.assert_array_equal(again.predict_proba(frame), expected)
+    elif name == "label":
+        with pytest.raises(ValueError, match="does not hold its teacher"):
+            again.fit(frame, NAMES[Y])
+        again.set_params(teacher=STUDENTS[name].teacher).fit(frame, NAMES[Y])
+        np.testing.assert_array_equal(again.predict_proba(frame), expected)
+    else:
+        assert again.teacher is None
+
+
+def test_a_student_with_an_objective_of_ones_own_is_pickled_but_not_saved(tmp_path):
+    student = DistilledClassifier(None, cheap_net(), objective=LabelTerm(2.0), random_state=0)
+    student.fit(X, Y)
+    with pytest.raises(ValueError, match="the parameter 'objective' holds something else"):
+        student.save(tmp_path / "file")
+    again = pickle.loads(pickle.dumps(student))
+    np.testing.assert_array_equal(again.predict_proba(X), student.predict_proba(X))
+
+
+@pytest.mark.parametrize("name", STUDENTS)
+def test_students_are_exported(name, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    student = clone(STUDENTS[name]).fit(X.astype(np.float32), Y)
+    student.export_onnx(tmp_path / "file.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "file.onnx")
+    (got,) = session.run(None, {"X": X.astype(np.float32)})
+    np.testing.assert_allclose(got, student.predict_proba(X.astype(np.float32)), atol=1e-5)

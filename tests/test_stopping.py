@@ -1,0 +1,294 @@
+"""Members that stop: early, by diverging, or because somebody interrupts them."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from nets import (
+    Fragile,
+    assert_same_network,
+    make_data,
+    make_ensemble,
+    make_net,
+)
+from sklearn.exceptions import NotFittedError
+from skorch import NeuralNetClassifier
+from skorch.callbacks import Callback, EarlyStopping, LRScheduler
+from skorch.dataset import Dataset, ValidSplit
+from skorch.helper import predefined_split
+
+from skensemble import MemberDivergedError, NetworkClassifier
+from skensemble._engine import StackNet
+from skensemble._seeding import member_seed
+from skensemble.metrics import negative_log_likelihood
+
+# -- divergence ----------------------------------------------------------------------------
+
+
+def poisoned(n_members, share=0.5, root=0):
+    """Tell which members of `Fragile` cannot be trained."""
+    from skensemble._recipe import read_recipe
+
+    recipe = read_recipe(make_net(Fragile, module__share=share)).bind(np.ones((2, 6)), 3)
+    births = [recipe.build(member_seed(root, number)) for number in range(n_members)]
+    return [number for number, module in enumerate(births) if module.poison.isnan()]
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+@pytest.mark.parametrize("stack", [1, 3, 6])
+def test_diverged_members_are_named_and_the_others_kept(stack, n_jobs):
+    X, y = make_data()
+    lost = poisoned(6)
+    assert 0 < len(lost) < 6
+    ensemble = make_ensemble(6, make_net(Fragile), stack=stack, n_jobs=n_jobs)
+    with pytest.raises(MemberDivergedError, match=f"member {lost[0]} in epoch 1") as caught:
+        ensemble.fit(X, y)
+    assert caught.value.diverged == dict.fromkeys(lost, 1)
+    assert f"{6 - len(lost)} of 6 members are kept" in str(caught.value)
+    assert len(ensemble) == 6 - len(lost)
+    assert np.isfinite(ensemble.predict_proba(X)).all()
+    healthy = [number for number in range(6) if number not in lost]
+    assert [m.random_state for m in ensemble] == [member_seed(0, number) for number in healthy]
+    same = make_ensemble(6, make_net(Fragile, module__share=0.0), stack=stack).fit(X, y)
+    for member, number in zip(ensemble, healthy, strict=True):
+        assert abs(member.predict_proba(X) - same[number].predict_proba(X)).max() < 1e-10
+
+
+def test_diverged_error_travels_between_processes():
+    error = MemberDivergedError("member 1 in epoch 2", {1: 2})
+    back = pickle.loads(pickle.dumps(error))
+    assert (str(back), back.diverged) == (str(error), {1: 2})
+
+
+def test_warm_start_trains_what_diverged():
+    X, y = make_data()
+    lost = poisoned(6)
+    ensemble = make_ensemble(6, make_net(Fragile), warm_start=True)
+    with pytest.raises(MemberDivergedError):
+        ensemble.fit(X, y)
+    kept = list(ensemble)
+    ensemble.set_params(estimator__module__share=0.0).fit(X, y)
+    assert len(ensemble) == 6
+    numbers = [number for number in range(6) if ensemble[number] not in kept]
+    assert numbers == lost
+    assert [m.random_state for m in ensemble] == [member_seed(0, number) for number in range(6)]
+
+
+@pytest.mark.parametrize("stack", [1, 3])
+def test_divergence_in_the_middle_names_the_epoch(stack):
+    X, y = make_data()
+    jump = LRScheduler(torch.optim.lr_scheduler.StepLR, step_size=2, gamma=1e300)
+    net = make_net(optimizer=torch.optim.SGD, lr=0.1, callbacks=[jump], max_epochs=8)
+    ensemble = make_ensemble(3, net, stack=stack)
+    with pytest.raises(MemberDivergedError, match="member 0 in epoch 3, member 1 in epoch 3"):
+        ensemble.fit(X, y)
+    with pytest.raises(NotFittedError):
+        ensemble.predict(X)
+    with pytest.raises(MemberDivergedError, match="member 0 in epoch 3"):
+        NetworkClassifier(net, random_state=0).fit(X, y)
+
+
+def test_weights_lost_in_the_very_last_step_are_divergence_too():
+    X, y = make_data(dtype=np.float32)
+    net = make_net(optimizer=torch.optim.SGD, lr=1e39, max_epochs=1, batch_size=-1)
+    with pytest.raises(MemberDivergedError, match="member 0 in epoch 1"):
+        make_ensemble(2, net).fit(X, y)
+
+
+def test_a_member_that_stopped_cannot_diverge_afterwards():
+    X, y = make_data()
+    stop = EarlyStopping(patience=2, load_best=True)
+    sgd = {"optimizer": torch.optim.SGD, "lr": 1.0, "max_epochs": 30, "train_split": ValidSplit(3)}
+    calm = make_ensemble(4, make_net(callbacks=[stop], **sgd), stack=1).fit(X, y)
+    epochs = [len(member.history_) for member in calm]
+    first, last = min(epochs), max(epochs)
+    assert first < last - 1
+    jump = LRScheduler(torch.optim.lr_scheduler.StepLR, step_size=first, gamma=1e300)
+    lost = []
+    for stack in (1, 4):
+        ensemble = make_ensemble(4, make_net(callbacks=[jump, stop], **sgd), stack=stack)
+        with pytest.raises(MemberDivergedError) as caught:
+            ensemble.fit(X, y)
+        lost.append(caught.value.diverged)
+    assert list(lost[0]) == [number for number in range(4) if epochs[number] > first]
+    assert lost[0] == lost[1]
+    assert_same_network(ensemble[0], calm[epochs.index(first)])
+
+
+# -- early stopping ------------------------------------------------------------------------
+
+
+class OneByOne(NeuralNetClassifier):
+    """skorch's own loop from the weights and in the orders of one of our members."""
+
+    def initialize_module(self):
+        self.module_ = self.module
+        return self
+
+
+def skorch_member(net, member, X, y, X_valid, y_valid, epochs):
+    """Train one member by skorch with skorch's ``EarlyStopping``."""
+    from skensemble._recipe import read_recipe
+    from skensemble._seeding import Purpose, generator
+
+    module = read_recipe(net).bind(X, 3).build(member.random_state)
+    orders = generator(member.random_state, Purpose.ORDER)
+    other = OneByOne(
+        module,
+        criterion=torch.nn.CrossEntropyLoss,
+        optimizer=net.optimizer,
+        lr=net.lr,
+        max_epochs=epochs,
+        batch_size=net.batch_size,
+        iterator_train__sampler=torch.utils.data.RandomSampler(X, generator=orders),
+        train_split=predefined_split(Dataset(X_valid, y_valid)),
+        callbacks=copy.deepcopy(net.callbacks),
+        verbose=0,
+    )
+
+    class Order(torch.utils.data.Sampler):
+        def __len__(self):
+            return len(X)
+
+        def __iter__(self):
+            return iter(torch.randperm(len(X), generator=orders).tolist())
+
+    return other.set_params(iterator_train__sampler=Order()).fit(X, y)
+
+
+@pytest.mark.parametrize("monitor", ["valid_loss", "train_loss", "valid_acc"])
+@pytest.mark.parametrize("load_best", [False, True])
+@pytest.mark.parametrize("stack", [1, 4])
+def test_early_stopping_is_skorchs_for_every_member(monitor, load_best, stack):
+    X, y = make_data(140)
+    X, y, X_valid, y_valid = X[:96], y[:96], X[96:], y[96:]
+    stop = EarlyStopping(
+        monitor, patience=3, load_best=load_best, lower_is_better=monitor != "valid_acc",
+        threshold=0.02, threshold_mode="abs",
+    )  # fmt: skip
+    net = make_net(
+        optimizer=torch.optim.Adam, lr=0.05, max_epochs=40, callbacks=[("stop", stop)],
+        train_split=predefined_split(Dataset(X_valid, y_valid)),
+    )  # fmt: skip
+    ensemble = make_ensemble(4, net, stack=stack).fit(X, y)
+    epochs = []
+    for member in ensemble:
+        other = skorch_member(net, member, X, y, X_valid, y_valid, 40)
+        assert len(member.history_) == len(other.history)
+        for ours, theirs in zip(member.history_, other.history, strict=True):
+            for name in ("train_loss", "valid_loss", "valid_acc"):
+                assert ours[name] == pytest.approx(theirs[name], abs=1e-9)
+        for name, value in other.module_.state_dict().items():
+            torch.testing.assert_close(member.module_.state_dict()[name], value, rtol=0, atol=1e-9)
+        epochs.append(len(member.history_))
+    assert max(epochs) < 40
+    assert len(set(epochs)) > 1
+
+
+@pytest.mark.parametrize("split", [ValidSplit(4), ValidSplit(0.25), ValidSplit(4, stratified=True)])
+def test_valid_split_holds_out_the_same_rows_for_all_members(monkeypatch, split):
+    X, y = make_data()
+    seen = []
+    train = StackNet.train
+    monkeypatch.setattr(
+        StackNet,
+        "train",
+        lambda s, a, b, c="": seen.append((a.index, b.index)) or train(s, a, b, c),
+    )
+    make_ensemble(3, make_net(train_split=split), stack=1).fit(X, y)
+    assert len(seen) == 3
+    for kept, held in seen:
+        assert torch.equal(held, seen[0][1])
+        assert {*kept[0].tolist()} | {*held[0].tolist()} == set(range(90))
+        assert kept.numel() + held.numel() == 90
+
+
+def test_trained_sum_stops_as_one_network():
+    X, y = make_data(140)
+    net = make_net(
+        lr=0.05, max_epochs=60, callbacks=[EarlyStopping(patience=2, load_best=True)],
+        train_split=ValidSplit(4),
+    )  # fmt: skip
+    ensemble = make_ensemble(3, net, joint=True).fit(X, y)
+    histories = [[row["valid_loss"] for row in member.history_] for member in ensemble]
+    assert histories[0] == histories[1] == histories[2]
+    losses = histories[0]
+    assert len(losses) < 60
+    assert int(np.argmin(losses)) == len(losses) - 3
+    held = list(ValidSplit(4)(Dataset(X, y), y))[1].indices
+    nll = negative_log_likelihood(y[held], ensemble.predict_proba(X[held]))
+    assert nll == pytest.approx(min(losses), abs=1e-9)
+
+
+def test_early_stopping_errors():
+    X, y = make_data()
+    net = make_net(callbacks=[EarlyStopping()])
+    with pytest.raises(ValueError, match="monitors 'valid_loss', but the net has train_split=None"):
+        make_ensemble(2, net).fit(X, y)
+    net = make_net(callbacks=[EarlyStopping(threshold_mode="log")], train_split=ValidSplit(3))
+    with pytest.raises(ValueError, match="'threshold_mode' of EarlyStopping must be 'rel' or"):
+        make_ensemble(2, net).fit(X, y)
+    X_valid, y_valid = np.ones((2, 6)), np.array([0, 9])
+    net = make_net(train_split=predefined_split(Dataset(X_valid, y_valid)))
+    with pytest.raises(ValueError, match=r"labels that y has not: \[9\]"):
+        make_ensemble(2, net).fit(X, y)
+
+
+def test_held_out_rows_with_labels_of_any_type():
+    X, y = make_data()
+    names = np.array(["ash", "elm", "oak"])[y]
+    net = make_net(train_split=predefined_split(Dataset(X[60:], names[60:])))
+    ensemble = make_ensemble(2, net).fit(X[:60], names[:60])
+    hits = (ensemble[0].predict(X[60:]) == names[60:]).mean()
+    assert ensemble[0].history_[-1]["valid_acc"] == pytest.approx(hits)
+
+
+# -- interrupts ----------------------------------------------------------------------------
+
+
+class InterruptAt(Callback):
+    """Raise in the given batch of the whole process, counted over all members."""
+
+    batches = 0
+
+    def __init__(self, at, hook):
+        self.at = at
+        self.hook = hook
+
+    def on_batch_end(self, net, training=None, **kwargs):
+        if training:
+            InterruptAt.batches += 1
+        if InterruptAt.batches == self.at:
+            raise self.hook
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_interrupt_propagates_and_finished_members_stay(error):
+    X, y = make_data()
+    InterruptAt.batches = 0
+    net = make_net(max_epochs=2, batch_size=45, callbacks=[InterruptAt(10, error)])
+    ensemble = make_ensemble(4, net, warm_start=True)
+    with pytest.raises(error):
+        ensemble.fit(X, y)
+    assert len(ensemble) == 2
+    assert ensemble.predict(X).shape == y.shape
+    ensemble.fit(X, y)
+    plain = make_ensemble(4, make_net(max_epochs=2, batch_size=45)).fit(X, y)
+    for a, b in zip(ensemble, plain, strict=True):
+        assert_same_network(a, b)
+
+
+def test_interrupt_of_a_stack_propagates(monkeypatch):
+    X, y = make_data()
+
+    def step(self, batch, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(StackNet, "train_step", step)
+    ensemble = make_ensemble(4)
+    with pytest.raises(KeyboardInterrupt):
+        ensemble.fit(X, y)
+    with pytest.raises(NotFittedError):
+        ensemble.predict(X)
