@@ -28,7 +28,8 @@ def rate_key(recipe: Recipe) -> tuple[Any, ...]:
     """Return what of rate and decay must be equal for members to train together."""
     decay = recipe.optimizer_kwargs.get("weight_decay", 0.0)
     scheduled = any(isinstance(callback, LRScheduler) for _, callback in recipe.callbacks())
-    if scheduled or recipe.optimizer not in _PROPORTIONAL or recipe.lr == 0:
+    grouped = "param_groups" in recipe.optimizer_kwargs  # with rates of their own
+    if scheduled or grouped or recipe.optimizer not in _PROPORTIONAL or recipe.lr == 0:
         return (recipe.lr, decay)
     can_decay = recipe.optimizer in (*_COUPLED, torch.optim.AdamW)
     plain = not {"maximize", "decoupled_weight_decay"} & set(recipe.optimizer_kwargs)

@@ -8,7 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss
 
-from skensemble.metrics import expected_calibration_error, negative_log_likelihood
+from skensemble.metrics import (
+    disagreement,
+    expected_calibration_error,
+    negative_log_likelihood,
+    pairwise_kl,
+)
 
 
 def draw(seed, n_rows=40, n_classes=4):
@@ -112,3 +117,52 @@ def test_errors(measure):
 def test_ece_needs_a_bin():
     with pytest.raises(ValueError, match=r"'n_bins' must be an int of at least 1\. Got 0"):
         expected_calibration_error([0, 1], np.full((2, 2), 0.5), n_bins=0)
+
+
+# -- diversity -----------------------------------------------------------------------------
+
+
+def draw_members(seed, n_members=3, n_rows=7, n_classes=4):
+    rng = np.random.default_rng(seed)
+    return rng.dirichlet(np.full(n_classes, 0.7), (n_members, n_rows))
+
+
+def slow_pairs(members, measure):
+    """Average a measure of two rows over ordered pairs and samples."""
+    M, n, _ = members.shape
+    values = [
+        measure(members[i, at], members[j, at])
+        for at in range(n) for i in range(M) for j in range(M) if i != j
+    ]  # fmt: skip
+    return sum(values) / len(values)
+
+
+@given(st.integers(0, 1000), st.integers(2, 5))
+def test_diversity_is_the_slow_one(seed, n_members):
+    members = draw_members(seed, n_members)
+    kl = slow_pairs(members, lambda p, q: sum(a * math.log(a / b) for a, b in zip(p, q)))  # noqa: B905
+    other = slow_pairs(members, lambda p, q: float(p.argmax() != q.argmax()))
+    assert pairwise_kl(members) == pytest.approx(kl, rel=1e-10)
+    assert disagreement(members) == pytest.approx(other, rel=1e-10)
+
+
+@given(st.integers(0, 1000), st.permutations(range(3)))
+def test_diversity_knows_no_order_and_is_zero_for_copies(seed, order):
+    members = draw_members(seed)
+    assert pairwise_kl(members[order]) == pytest.approx(pairwise_kl(members), rel=1e-10)
+    assert disagreement(members[order]) == pytest.approx(disagreement(members), rel=1e-10)
+    copies = np.stack([members[0]] * 3)
+    assert pairwise_kl(copies) == pytest.approx(0.0, abs=1e-12)
+    assert disagreement(copies) == 0.0
+
+
+def test_diversity_at_the_edge():
+    certain = [[[1.0, 0.0]], [[1.0, 0.0]]]
+    assert pairwise_kl(certain) == 0.0
+    assert pairwise_kl([[[1.0, 0.0]], [[0.0, 1.0]]]) == math.inf
+    assert disagreement([[[1.0, 0.0]], [[0.0, 1.0]]]) == 1.0
+    for measure in (pairwise_kl, disagreement):
+        with pytest.raises(ValueError, match="from at least 2 members"):
+            measure([[[1.0, 0.0]]])
+        with pytest.raises(ValueError, match="from at least 2 members"):
+            measure([[1.0, 0.0]])

@@ -1,10 +1,12 @@
-"""Network architectures, one file each.
+"""Network architectures, one file each, and parts to build networks of.
 
-Every class takes ``in_shape`` (the shape of one sample) and ``n_classes``, which the
-estimators fill in from the data, and returns logits of shape ``(n_samples, n_classes)``.
+Architectures take ``in_shape`` (the shape of one sample) and ``n_classes``, which the
+estimators fill in from the data, and return logits of shape ``(n_samples, n_classes)``.
 """
 
+from skensemble.nn.batch_ensemble import BatchEnsemble
 from skensemble.nn.mlp import MLP
+from skensemble.nn.normalize import Normalize
 from skensemble.nn.resnet import CifarResNet
 
-__all__ = ["MLP", "CifarResNet"]
+__all__ = ["MLP", "BatchEnsemble", "CifarResNet", "Normalize"]
