@@ -3,6 +3,7 @@
 from skensemble import losses, metrics, nn, objectives
 from skensemble._base import MemberDivergedError
 from skensemble._persistence import load
+from skensemble.batch_ensemble import BatchEnsembleClassifier
 from skensemble.distillation import DistilledClassifier
 from skensemble.ensemble import DeepEnsembleClassifier, NetworkClassifier
 from skensemble.model_selection import StackedGridSearchCV, StackedRandomizedSearchCV
@@ -11,6 +12,7 @@ from skensemble.self_distillation import SelfDistiller
 __version__ = "0.1.0"
 
 __all__ = [
+    "BatchEnsembleClassifier",
     "DeepEnsembleClassifier",
     "DistilledClassifier",
     "MemberDivergedError",

@@ -271,6 +271,8 @@ class BaseNetworkClassifier(ClassifierMixin, BaseEstimator, ABC):
                 x = rows.slice(where.start, where.stop)
                 each = [recipe.forward(module, x) for module in modules]
                 outputs = each[0].unsqueeze(0) if len(each) == 1 else torch.stack(each)
+                if recipe.rank1 is not None and outputs.dim() == 4:
+                    outputs = outputs.transpose(1, 2).flatten(0, 1)  # members of each network
                 logits = log_proba(outputs) if recipe.outputs_proba else outputs
             yield where, len(rows), logits
 

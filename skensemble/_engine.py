@@ -207,7 +207,7 @@ class StackNet(NeuralNetClassifier):
         for start in range(0, len(rows), self.batch_size):
             with torch.no_grad():
                 logits = self.infer(rows.slice(start, start + self.batch_size).unsqueeze(0))
-            yield logits[0].to(device)
+            yield self.criterion_.combine(logits)[0].to(device)
 
     # -- one step ----------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 import skensemble.nn as architectures
 from skensemble._engine import MemberResult
 from skensemble._recipe import ELEMENTWISE_OPTIMIZERS, ForgottenRecipe, Recipe, read_recipe
+from skensemble.batch_ensemble import BatchEnsembleClassifier
 from skensemble.distillation import DistilledClassifier
 from skensemble.ensemble import DeepEnsembleClassifier, NetworkClassifier
 from skensemble.self_distillation import SelfDistiller
@@ -33,7 +34,13 @@ FORMAT = 1
 _KEY = "skensemble"
 _CLASSES = {
     cls.__name__: cls
-    for cls in (NetworkClassifier, DeepEnsembleClassifier, DistilledClassifier, SelfDistiller)
+    for cls in (
+        NetworkClassifier,
+        DeepEnsembleClassifier,
+        DistilledClassifier,
+        SelfDistiller,
+        BatchEnsembleClassifier,
+    )
 }
 # Where a fitted estimator keeps its networks; one that is missing here is its own network.
 _MEMBERS = {
@@ -44,7 +51,7 @@ _MEMBERS = {
 _OPTIMIZERS = {cls.__name__: cls for cls in ELEMENTWISE_OPTIMIZERS}
 _PLAIN = ("outputs_proba", "label_smoothing", "lr", "max_epochs", "batch_size",
           "valid_batch_size", "shuffle", "drop_last", "device", "in_shape", "n_classes",
-          "precision", "writes_input")  # fmt: skip
+          "precision", "writes_input", "rank1")  # fmt: skip
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -54,6 +61,12 @@ _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 def save(estimator: Any, path: str | os.PathLike[str]) -> None:
     """Write a fitted estimator; see ``BaseNetworkClassifier.save``."""
     members = getattr(estimator, _MEMBERS.get(type(estimator).__name__, ""), [estimator])
+    if members[0] is not estimator and isinstance(members[0], BatchEnsembleClassifier):
+        raise ValueError(
+            "save() does not write students that are BatchEnsembleClassifiers inside of a "
+            f"{type(estimator).__name__}. Save the student itself, estimators_[0].save(path), or "
+            "use pickle or joblib."
+        )
     tensors = {
         f"{number}/{name}": value.detach().cpu().contiguous().clone()
         for number, member in enumerate(members)
@@ -125,8 +138,9 @@ def _labels(labels: np.ndarray) -> dict[str, Any]:
 
 def _describe(estimator: Any) -> dict[str, Any]:
     """Describe the recipe, and list the parts of it that the file cannot carry."""
-    recipe: Recipe = estimator._recipe
+    recipe: Recipe = estimator._recipe.narrow()
     about: dict[str, Any] = {name: getattr(recipe, name) for name in _PLAIN}
+    about["rank1"] = estimator._recipe.rank1
     is_instance = isinstance(recipe.module, nn.Module)
     maker = type(recipe.module) if is_instance else recipe.module
     about["module"] = f"{maker.__module__}.{getattr(maker, '__qualname__', maker)}"
@@ -219,7 +233,7 @@ def load(path: str | os.PathLike[str], module: Any = None) -> Any:
         for state, history in zip(states, about["histories"], strict=True)
     ]
     try:
-        if cls is NetworkClassifier:
+        if about["class"] not in _MEMBERS:
             estimator._set_result(recipe, results[0])
             return estimator
         estimator._recipe = recipe

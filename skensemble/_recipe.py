@@ -32,7 +32,8 @@ from torch.utils.data import DataLoader
 
 from skensemble._early_stopping import MONITORS
 from skensemble._seeding import Purpose, purpose_seed, torch_seeded
-from skensemble.nn import MLP, CifarResNet
+from skensemble.nn import MLP, BatchEnsemble, CifarResNet
+from skensemble.nn.batch_ensemble import FAST_WEIGHTS
 from skensemble.objectives import CrossEntropy
 
 # Optimisers whose update of a number depends on that number's own gradients alone.
@@ -68,6 +69,9 @@ class Recipe:
         The user's net, which the callbacks are copied from.
     writes_input : bool
         Whether the module alters the batch it is given.
+    rank1 : dict or None
+        Arguments of `BatchEnsemble`, where a network is many that share their weights; it
+        then returns ``(n_samples, n_members, n_classes)``.
     """
 
     module: Any
@@ -95,6 +99,7 @@ class Recipe:
     dtype: torch.dtype = torch.float32
     precision: str | None = None
     writes_input: bool = False
+    rank1: dict[str, Any] | None = None
 
     # -- building ----------------------------------------------------------------------
 
@@ -139,7 +144,17 @@ class Recipe:
             if any(isinstance(p, UninitializedParameter) for p in module.parameters()):
                 with torch.no_grad():
                     module.eval()(torch.zeros(2, *self.in_shape))
+            if self.rank1 is not None:
+                module = BatchEnsemble(module, **self.rank1)
         return module.to(self.dtype)
+
+    def narrow(self) -> Recipe:
+        """Return the recipe of one network, where this is that of many that share weights."""
+        kwargs = dict(self.optimizer_kwargs)
+        groups = [group for group in kwargs.pop("param_groups", []) if group[0] not in FAST_WEIGHTS]
+        if groups:
+            kwargs["param_groups"] = groups
+        return replace(self, rank1=None, optimizer_kwargs=kwargs)
 
     def restore(self, state: dict[str, Tensor]) -> nn.Module:
         """Make a module with the given weights, ready to predict."""

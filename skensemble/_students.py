@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.base import clone
 from torch import Tensor, nn
 
 from skensemble._base import BaseNetworkClassifier
 from skensemble._engine import MemberResult
 from skensemble._fitting import Given
 from skensemble._recipe import Recipe
+from skensemble.batch_ensemble import BatchEnsembleClassifier
 from skensemble.ensemble import NetworkClassifier
 from skensemble.objectives import Term
 
@@ -25,9 +27,9 @@ class StudentClassifier(BaseNetworkClassifier):
     """Networks that were taught, averaged by probability where there are several."""
 
     def _networks(self) -> Sequence[nn.Module]:
-        return [student.module_ for student in self._students()]
+        return [network for student in self._students() for network in student._networks()]
 
-    def _students(self) -> list[NetworkClassifier]:
+    def _students(self) -> list[Any]:
         """Return the networks that predict."""
         return self.estimators_
 
@@ -50,19 +52,24 @@ class StudentClassifier(BaseNetworkClassifier):
     def _teaching(self, logits: Tensor) -> Tensor:
         return self._students()[0]._teaching(logits)
 
-    def _make_student(self, recipe: Recipe, seed: int, result: MemberResult) -> NetworkClassifier:
-        student = NetworkClassifier(
-            self._recipe_source(),
-            class_weight=self.class_weight,
-            precision=self.precision,
-            random_state=seed,
-        )
+    def _make_student(self, recipe: Recipe, seed: int, result: MemberResult) -> Any:
+        source: Any = self._recipe_source()
+        settings = {
+            "class_weight": self.class_weight,
+            "precision": self.precision,
+            "random_state": seed,
+        }
+        if isinstance(source, BatchEnsembleClassifier):
+            student: Any = clone(source).set_params(**settings)
+        else:
+            student = NetworkClassifier(source, **settings)
         student.classes_, student.n_features_in_ = self.classes_, self.n_features_in_
-        student._reading = self._how_to_read(recipe.n_classes)
+        if isinstance(student, NetworkClassifier):
+            student._reading = self._how_to_read(recipe.n_classes)
         student._set_result(recipe, result)
         return student
 
-    def _make_member(self, recipe: Recipe, seed: int, result: MemberResult) -> NetworkClassifier:
+    def _make_member(self, recipe: Recipe, seed: int, result: MemberResult) -> Any:
         """Make a student that teaches nobody any more."""
         student = self._make_student(recipe, seed, result)
         self._name_features([student])

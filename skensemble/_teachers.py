@@ -74,6 +74,16 @@ def member_recipe(teacher: Any) -> Any:
     return None
 
 
+def count_teachers(teacher: Any) -> int:
+    """Return how many networks a teacher's logits have."""
+    inner = unwrap(teacher)
+    if not isinstance(inner, BaseNetworkClassifier):
+        return 1
+    if getattr(inner, "joint", False):
+        return 1
+    return sum(getattr(network, "n_members", 1) for network in inner._networks())
+
+
 # -- logits ------------------------------------------------------------------------------
 
 

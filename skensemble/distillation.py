@@ -24,6 +24,7 @@ from skensemble._sharding import SAMPLE_ROWS, Member, Training
 from skensemble._students import StudentClassifier, teacher_targets
 from skensemble._teachers import (
     check_given_logits,
+    count_teachers,
     is_fitted,
     member_recipe,
     ready_to_fit,
@@ -31,6 +32,7 @@ from skensemble._teachers import (
     teacher_logits,
     teacher_modules,
 )
+from skensemble.batch_ensemble import BatchEnsembleClassifier
 from skensemble.ensemble import divergence_message
 from skensemble.objectives import (
     AdaptiveTerm,
@@ -42,8 +44,10 @@ from skensemble.objectives import (
     LabelTerm,
     LogitTerm,
     Objective,
+    OneToOneTerm,
     ProxyDirichletTerm,
     RelationTerm,
+    SharedWeights,
     Term,
     TruncatedTerm,
 )
@@ -72,8 +76,10 @@ class DistilledClassifier(StudentClassifier):
         clones are unfitted: each fold then trains a teacher of its own, which has not
         seen the fold's test rows. ``FrozenEstimator(teacher)`` is never fitted again.
         ``None`` is an ensemble of five networks of the student's recipe.
-    student : NeuralNetClassifier, Module class or instance, default=None
-        The recipe; see `NetworkClassifier`. ``None`` takes that of the teacher's member
+    student : NeuralNetClassifier, Module class or instance, or BatchEnsembleClassifier
+        The recipe; see `NetworkClassifier`. A `BatchEnsembleClassifier` is a student of
+        several members; with its ``merge="factor-mean"`` they are folded into one network
+        in the end (LatentBE). ``None`` takes that of the teacher's member
         where there is one, and the default network otherwise.
     objective : str or Term, default="label"
         "label", "logit" [2]_, "feature" [3]_, "hint", "attention", "relation",
@@ -94,9 +100,11 @@ class DistilledClassifier(StudentClassifier):
         Whether "truncated" only raises classes in which the student is below the teacher.
     cap : float, default=0.6
         Largest weight of one network of the teacher in "adaptive"; at least ``1 / M``.
-    averaging : {"proba", "logit"}, default="proba"
-        Whether "label" learns the mean of the probabilities of an ensemble's members or the
-        softmax of their mean logits.
+    averaging : {"auto", "proba", "logit", "one-to-one"}, default="auto"
+        Whether "label" learns the mean of the probabilities of an ensemble's members, the
+        softmax of their mean logits, or, each member of a `BatchEnsembleClassifier`, from
+        the teacher's member of its number [5]_. "auto" is "one-to-one" for such a student
+        and "proba" for others.
     layers : "last", list of str or dict of str to str, default="last"
         Layers to compare, by module name: of both networks, or of the student mapped to
         those of the teacher. "last" is the last feature map of a network on images, and the
@@ -148,6 +156,8 @@ class DistilledClassifier(StudentClassifier):
        techniques", 2020.
     .. [4] Allen-Zhu and Li, "Towards understanding ensemble, knowledge distillation and
        self-distillation in deep learning", 2023.
+    .. [5] Mariet, Jenatton, Wenzel and Tran, "Distilling ensembles improves uncertainty
+       estimates", 2020.
 
     Examples
     --------
@@ -170,7 +180,7 @@ class DistilledClassifier(StudentClassifier):
         "tau": [Interval(numbers.Real, 0, None, closed="neither"), StrOptions({"auto"})],
         "one_sided": ["boolean"],
         "cap": [Interval(numbers.Real, 0, 1, closed="right")],
-        "averaging": [StrOptions({"proba", "logit"})],
+        "averaging": [StrOptions({"auto", "proba", "logit", "one-to-one"})],
         "layers": [str, list, tuple, dict],
         "n_students": [Interval(numbers.Integral, 1, None, closed="left")],
         "keep": [StrOptions({"all", "first"})],
@@ -195,7 +205,7 @@ class DistilledClassifier(StudentClassifier):
         tau: Any = "auto",
         one_sided: bool = True,
         cap: float = 0.6,
-        averaging: str = "proba",
+        averaging: str = "auto",
         layers: Any = "last",
         n_students: int = 1,
         keep: str = "all",
@@ -271,7 +281,10 @@ class DistilledClassifier(StudentClassifier):
 
     def _steps(self, given: Given) -> Steps:
         root = root_seed(self.random_state)
-        recipe, data = self._prepare(self._recipe_source(), given, root)
+        source = self._recipe_source()
+        many = source if isinstance(source, BatchEnsembleClassifier) else None
+        recipe, data = self._prepare(source if many is None else many.estimator, given, root)
+        recipe = recipe if many is None else many._widen(recipe)
         if given.options.get("teacher_logits") is None:
             weight = given.sample_weight if self.class_weight is None else data.weight
             self.teacher_ = yield from self._find_teacher(given, weight, root)
@@ -286,6 +299,8 @@ class DistilledClassifier(StudentClassifier):
                 "'X_unlabelled' needs a teacher's term, which has no weight here. Got "
                 f"alpha={self.alpha}, beta={self.beta!r}; leave the rows out or set them above 0."
             )
+        if many is not None:
+            objective = SharedWeights(objective, many.n_estimators)
         seeds = [root, *(member_seed(root, number) for number in range(1, self.n_students))]
         members = [
             Member(number, seed, recipe, objective, data) for number, seed in enumerate(seeds)
@@ -372,6 +387,8 @@ class DistilledClassifier(StudentClassifier):
     ) -> tuple[FitData, Objective]:
         """Add what the teacher says to the data, and its term to the objective."""
         term = self._term(recipe.n_classes)
+        if recipe.rank1 is not None:
+            self._check_members(term, recipe.rank1["n_members"], given)
         layers = _layer_names(self.layers) if term.uses_layers else {}
         extras = self._extras(term, layers, recipe, data, given)
         taps: tuple[Tap, ...] = ()
@@ -389,6 +406,27 @@ class DistilledClassifier(StudentClassifier):
                 outside["labelled"] = np.ones(len(valid.X))
             valid = replace(valid, extras=outside)
         return replace(data, extras={**data.extras, **extras}, valid=valid), objective
+
+    def _check_members(self, term: Term, n_members: int, given: Given) -> None:
+        """Refuse what a student of many members cannot learn."""
+        if term.uses_layers:
+            raise ValueError(
+                f"objective={self.objective!r} compares layers, which the members of a "
+                "BatchEnsembleClassifier share. Use objective='label'."
+            )
+        if not isinstance(term, OneToOneTerm):
+            return
+        said = given.options.get("teacher_logits")
+        if said is None:
+            n_teachers = count_teachers(self.teacher_)
+        else:
+            n_teachers = len(said) if np.ndim(said) == 3 else 1
+        if n_teachers != n_members:
+            raise ValueError(
+                "One-to-one distillation needs as many members in the teacher as in the student. "
+                f"Got {n_teachers} and {n_members}; set n_estimators={n_teachers} for the student, "
+                "or averaging='proba' so that all members learn from the teacher's mean."
+            )
 
     def _extras(
         self,
@@ -452,7 +490,7 @@ class DistilledClassifier(StudentClassifier):
         tau = 1 / math.log(n_classes) ** 2 if self.tau == "auto" else self.tau
         temperature = float(self.temperature)
         terms: dict[str, Term] = {
-            "label": LabelTerm(temperature, self.averaging),
+            "label": self._label_term(temperature),
             "logit": LogitTerm(),
             "feature": FeatureTerm(),
             "hint": HintTerm(),
@@ -464,6 +502,20 @@ class DistilledClassifier(StudentClassifier):
             "proxy-dirichlet": ProxyDirichletTerm(),
         }
         return terms[self.objective]
+
+    def _label_term(self, temperature: float) -> Term:
+        averaging = self.averaging
+        if averaging == "auto":
+            shares = isinstance(self._recipe_source(), BatchEnsembleClassifier)
+            averaging = "one-to-one" if shares else "proba"
+        if averaging != "one-to-one":
+            return LabelTerm(temperature, averaging)
+        if not isinstance(self._recipe_source(), BatchEnsembleClassifier):
+            raise ValueError(
+                "averaging='one-to-one' needs a student with members, a BatchEnsembleClassifier. "
+                f"Got student={self.student!r}; use 'proba' or 'logit'."
+            )
+        return OneToOneTerm(temperature)
 
     def __sklearn_is_fitted__(self) -> bool:
         """Tell whether there are students to predict with."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from skensemble._base import BaseNetworkClassifier, MemberDivergedError
 from skensemble._engine import MemberResult
 from skensemble._fitting import Given, Steps, fit_alone
+from skensemble._fusion import AVERAGING, FusedMembers
 from skensemble._private import Interval, RealNotInt, StrOptions, fit_context
 from skensemble._recipe import Recipe
 from skensemble._seeding import Purpose, member_seed, purpose_seed, root_seed
@@ -185,7 +186,7 @@ class NetworkClassifier(BaseNetworkClassifier):
             self.module_ = _to_device(self._recipe.restore(tensors), self._recipe.device)
 
 
-class DeepEnsembleClassifier(BaseNetworkClassifier):
+class DeepEnsembleClassifier(FusedMembers):
     """Networks of one architecture that differ by their seed, fused into one classifier.
 
     Every member is trained on the same data by the same algorithm; only initial weights,
@@ -259,6 +260,7 @@ class DeepEnsembleClassifier(BaseNetworkClassifier):
     (3, 150, 3)
     """
 
+    _averagings = ("auto", *AVERAGING)
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **NetworkClassifier._parameter_constraints,
         "n_estimators": [Interval(numbers.Integral, 1, None, closed="left")],
@@ -470,70 +472,19 @@ class DeepEnsembleClassifier(BaseNetworkClassifier):
         """Tell whether there are members to predict with."""
         return bool(getattr(self, "estimators_", None))
 
-    def predict_members(self, X: Any, *, response: str = "proba") -> np.ndarray:
-        """Predict with every member by itself.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, ...)
-            Samples of the shape seen in `fit`.
-        response : {"proba", "logit"}, default="proba"
-            Probabilities, or the numbers before the softmax.
-
-        Returns
-        -------
-        ndarray of shape (n_members, n_samples, n_classes)
-            One prediction a member and sample.
-        """
-        if response not in ("proba", "logit"):
-            raise ValueError(
-                f"The 'response' of predict_members must be 'proba' or 'logit'. "
-                f"Got {response!r} instead."
-            )
-        if response == "logit":
-            return self._collect(X, lambda logits: logits, axis=1)
-        return self._collect(X, lambda logits: logits.softmax(-1), axis=1)
-
-    def _teaching(self, logits: Tensor) -> Tensor:
-        return logits.mean(0, keepdim=True) if self.joint else logits
-
     # -- fusion ------------------------------------------------------------------------------
 
     def _networks(self) -> Sequence[nn.Module]:
         return [member.module_ for member in self.estimators_]
 
     def _averaging(self) -> str:
-        if self.averaging not in ("auto", "proba", "logit", "vote"):
-            raise ValueError(
-                "The 'averaging' parameter of DeepEnsembleClassifier must be a str among "
-                f"{{'auto', 'proba', 'logit', 'vote'}}. Got {self.averaging!r} instead."
-            )
-        if self.averaging == "auto":
+        averaging = super()._averaging()
+        if averaging == "auto":
             return "logit" if self.joint else "proba"
-        return self.averaging
+        return averaging
 
-    def _fuse_proba(self, logits: Tensor) -> Tensor:
-        averaging = self._averaging()
-        if averaging == "logit":
-            return logits.mean(0).softmax(-1)
-        if averaging == "proba":
-            return logits.softmax(-1).mean(0)
-        votes = nn.functional.one_hot(logits.argmax(-1), logits.shape[-1])
-        return votes.to(logits.dtype).mean(0)
-
-    def _fuse_log_proba(self, logits: Tensor) -> Tensor:
-        averaging = self._averaging()
-        if averaging == "logit":
-            return logits.mean(0).log_softmax(-1)
-        if averaging == "proba":
-            return logits.log_softmax(-1).logsumexp(0) - np.log(len(logits))
-        return self._fuse_proba(logits).log()
-
-    def _fuse_score(self, logits: Tensor) -> Tensor:
-        averaging = self._averaging()
-        if averaging == "logit":
-            return logits.mean(0)
-        return self._fuse_log_proba(logits) if averaging == "proba" else self._fuse_proba(logits)
+    def _teaching(self, logits: Tensor) -> Tensor:
+        return logits.mean(0, keepdim=True) if self.joint else logits
 
 
 # -- what both share -------------------------------------------------------------------------

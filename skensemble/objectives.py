@@ -24,8 +24,9 @@ from skensemble._loader import Batch
 
 __all__ = [
     "AdaptiveTerm", "AttentionTerm", "ConfidenceTerm", "CrossEntropy", "DirichletTerm",
-    "Distilled", "FeatureTerm", "HintTerm", "LabelTerm", "LogitTerm", "Objective", "PermutedTerm",
-    "ProxyDirichletTerm", "RelationTerm", "SumCrossEntropy", "Term", "TruncatedTerm",
+    "Distilled", "FeatureTerm", "HintTerm", "LabelTerm", "LogitTerm", "Objective", "OneToOneTerm",
+    "PermutedTerm", "ProxyDirichletTerm", "RelationTerm", "SharedWeights", "SumCrossEntropy",
+    "Term", "TruncatedTerm",
 ]  # fmt: skip
 
 _Part = TypeVar("_Part", bound="_Mergeable")
@@ -153,6 +154,59 @@ class SumCrossEntropy(CrossEntropy):
         return losses.mean_logits(logits)
 
 
+@dataclass(frozen=True, eq=False)
+class SharedWeights(Objective):
+    """Another objective, for networks that are several members each (BatchEnsemble).
+
+    Logits have the shape ``(network, sample, member, class)``; a network's loss is the
+    mean of its members'. All members see the whole batch. A target that has one row a
+    member goes to that member alone.
+    """
+
+    inner: Objective
+    n_members: int
+
+    def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
+        members = logits.transpose(1, 2).flatten(0, 1)
+        losses_ = _spread(self.inner, self.n_members)(members, self._tile(batch))
+        return losses_.unflatten(0, (len(logits), self.n_members)).mean(1)
+
+    def _tile(self, batch: Batch) -> Batch:
+        def tile(values: Tensor) -> Tensor:
+            return values if len(values) == 1 else values.repeat_interleave(self.n_members, 0)
+
+        extras = {
+            name: values.movedim(2, 1).flatten(0, 1) if name == "own_target" else tile(values)
+            for name, values in batch.extras.items()
+        }
+        weight = None if batch.weight is None else tile(batch.weight)
+        return replace(batch, y=tile(batch.y), weight=weight, extras=extras)
+
+    def combine(self, logits: Tensor) -> Tensor:
+        """Report the mean of the members' probabilities."""
+        return logits.softmax(-1).mean(2).log()
+
+    @property
+    def follows_progress(self) -> bool:
+        return self.inner.follows_progress
+
+
+def _spread(part: Any, n_members: int) -> Any:
+    """Repeat numbers that differ between networks for each of a network's members."""
+    if not hasattr(part, "__dataclass_fields__"):
+        return part
+    changes: dict[str, Any] = {}
+    for field in dataclasses.fields(part):
+        value = getattr(part, field.name)
+        if isinstance(value, _Mergeable):
+            spread = _spread(value, n_members)
+            if spread is not value:
+                changes[field.name] = spread
+        elif field.name in part.scalars and isinstance(value, Tensor):
+            changes[field.name] = value.repeat_interleave(n_members)
+    return replace(part, **changes) if changes else part
+
+
 # -- distillation --------------------------------------------------------------------------
 
 
@@ -268,6 +322,22 @@ class LabelTerm(Term):
     def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
         return losses.label_distillation(
             logits, batch.extras["target"], batch.weight, temperature=_as(self.temperature, logits)
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class OneToOneTerm(LabelTerm):
+    """Each member of a student learns from one member of its teacher (Mariet et al., 2020)."""
+
+    def targets(self, teacher: Tensor) -> dict[str, Tensor]:
+        return {"own_target": (teacher / self.temperature).softmax(-1)}
+
+    def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
+        return losses.label_distillation(
+            logits,
+            batch.extras["own_target"],
+            batch.weight,
+            temperature=_as(self.temperature, logits),
         )
 
 

@@ -7,6 +7,7 @@ from skorch import NeuralNetClassifier
 
 import skensemble
 from skensemble import (
+    BatchEnsembleClassifier,
     DeepEnsembleClassifier,
     DistilledClassifier,
     NetworkClassifier,
@@ -47,6 +48,13 @@ ESTIMATORS: list[BaseEstimator] = [
     DistilledClassifier(
         DeepEnsembleClassifier(cheap_net(), 3), objective="adaptive", n_students=2, alpha=0.5
     ),
+    DistilledClassifier(
+        DeepEnsembleClassifier(cheap_net(), 2),
+        BatchEnsembleClassifier(cheap_net(), 2, init="one", decay_to=1, merge="factor-mean"),
+    ),
+    BatchEnsembleClassifier(cheap_net()),
+    BatchEnsembleClassifier(cheap_net(), 3, init="first-only", averaging="logit"),
+    BatchEnsembleClassifier(cheap_net(), 2, init="normal", decay_to=1, merge="rank-mean"),
     SelfDistiller(cheap_net()),
     SelfDistiller(cheap_net(), variant="cwtm", average_generations=True),
     StackedGridSearchCV(

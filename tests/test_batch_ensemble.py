@@ -1,15 +1,28 @@
 """Layers of many members against explicit weights, one member at a time."""
 
 import copy
+import pickle
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from nets import ResidualCNN, ResidualMLP, SmallCNN
+from nets import ResidualCNN, ResidualMLP, SmallCNN, make_data, make_net
+from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import GridSearchCV
 from torch import nn
 
+import skensemble
+from skensemble import (
+    BatchEnsembleClassifier,
+    DeepEnsembleClassifier,
+    DistilledClassifier,
+    NetworkClassifier,
+    StackedGridSearchCV,
+)
+from skensemble._seeding import Purpose, purpose_seed
 from skensemble.nn import MLP, BatchEnsemble, CifarResNet, Normalize
 from skensemble.nn.batch_ensemble import _Heads, _Rank1
 
@@ -264,3 +277,242 @@ def test_normalize_errors():
         Normalize([0.0], [1.0, 2.0])
     with pytest.raises(ValueError, match="positive numbers"):
         Normalize([0.0], [0.0])
+
+
+# -- the estimator -------------------------------------------------------------------------
+
+
+def table(n_rows=60):
+    X, y = make_data(n_rows)
+    return X, y
+
+
+def slow_batch_ensemble(net, estimator, X, y, weight, seed):
+    """Train by hand: explicit member weights, one member at a time."""
+    fresh = clone(estimator).set_params(estimator=clone(net).set_params(lr=0.0))
+    module = fresh.fit(X, y).module_.train()
+    fast, slow = [], []
+    for name, parameter in module.named_parameters():
+        (fast if "fast" in name else slow).append(parameter)
+    decay = net.get_params()["optimizer__weight_decay"]
+    gain = len(module.module.layers[1].fast_in) if estimator.decay_to else 1
+    factor = estimator.fast_lr_factor
+    x, labels = torch.from_numpy(X), torch.from_numpy(y)
+    w = torch.from_numpy(weight)
+    draw = torch.Generator().manual_seed(purpose_seed(seed, Purpose.ORDER))
+    for _ in range(net.max_epochs):
+        order = torch.randperm(len(X), generator=draw)
+        for at in range(0, len(X), net.batch_size):
+            rows = order[at : at + net.batch_size]
+            module.zero_grad()
+            total = 0.0
+            for m in range(module.n_members):
+                hidden = x[rows]
+                layers = [part for part in module.module.layers if isinstance(part, _Rank1)]
+                for depth, layer in enumerate(layers):
+                    r, s = layer.fast_in[m] + layer.offset, layer.fast_out[m] + layer.offset
+                    hidden = hidden @ (layer.weight * torch.outer(s, r)).T + layer.bias[m]
+                    hidden = torch.relu(hidden) if depth < len(layers) - 1 else hidden
+                ce = nn.functional.cross_entropy(hidden, labels[rows], reduction="none")
+                total = total + (w[rows] * ce).sum() / w[rows].sum() / module.n_members
+            total.backward()
+            with torch.no_grad():
+                for p in slow:
+                    p -= net.lr * (p.grad + decay * p)
+                for p in fast:
+                    pull = decay * p if estimator.decay_to else 0.0
+                    p -= net.lr * factor * (gain * p.grad + pull)
+    return module.state_dict()
+
+
+@pytest.mark.parametrize("decay_to", [None, 1])
+def test_training_equals_a_slow_trainer(decay_to):
+    X, y = table()
+    weight = np.random.default_rng(0).uniform(0.5, 2, len(y))
+    net = make_net(
+        optimizer=torch.optim.SGD, optimizer__weight_decay=0.05, lr=0.1, batch_size=20, max_epochs=3
+    )
+    estimator = BatchEnsembleClassifier(
+        net, 3, init="normal", decay_to=decay_to, fast_lr_factor=0.3, random_state=4
+    )
+    expected = slow_batch_ensemble(net, estimator, X, y, weight, 4)
+    got = estimator.fit(X, y, sample_weight=weight).module_.state_dict()
+    for name, value in expected.items():
+        torch.testing.assert_close(got[name], value, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("averaging", ["proba", "logit", "vote"])
+def test_members_and_their_fusion(averaging):
+    X, y = table()
+    ensemble = BatchEnsembleClassifier(make_net(), 3, averaging=averaging, random_state=0).fit(X, y)
+    logits = ensemble.predict_members(X, response="logit")
+    assert len(ensemble) == len(logits) == 3
+    for m in range(3):
+        alone = ensemble.module_.member(m)(torch.from_numpy(X)).detach().numpy()
+        np.testing.assert_allclose(logits[m], alone, atol=1e-10)
+    proba = ensemble.predict_members(X)
+    expected = {
+        "proba": proba.mean(0),
+        "logit": torch.softmax(torch.from_numpy(logits).mean(0), -1).numpy(),
+        "vote": np.eye(3)[proba.argmax(-1)].mean(0),
+    }[averaging]
+    np.testing.assert_allclose(ensemble.predict_proba(X), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("merge", ["factor-mean", "rank-mean"])
+def test_merged_members_predict_with_one_network(merge):
+    X, y = table()
+    ensemble = BatchEnsembleClassifier(make_net(), 3, init="one", merge=merge, random_state=0)
+    ensemble.fit(X, y)
+    network = ensemble.merge_members(merge)
+    assert isinstance(network, NetworkClassifier)
+    assert type(network.module_) is MLP
+    np.testing.assert_array_equal(ensemble.predict_proba(X), network.predict_proba(X))
+    np.testing.assert_allclose(
+        network.decision_function(X),
+        ensemble.module_.merged(merge)(torch.from_numpy(X)).detach().numpy(), atol=1e-12,
+    )  # fmt: skip
+    clone(network).fit(X, y)  # its recipe is a plain one
+
+
+def test_one_member_of_ones_is_a_plain_network():
+    X, y = table()
+    net = make_net(module__hidden=(9,), optimizer=torch.optim.SGD)
+    one = BatchEnsembleClassifier(net, 1, init="one", fast_lr_factor=0.0, random_state=3).fit(X, y)
+    plain = NetworkClassifier(net, random_state=3).fit(X, y)
+    np.testing.assert_allclose(one.predict_proba(X), plain.predict_proba(X), atol=1e-6)
+    np.testing.assert_allclose(
+        one.merge_members().predict_proba(X), plain.predict_proba(X), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("package", [pickle, "save"])
+@pytest.mark.parametrize("merge", [None, "factor-mean"])
+def test_it_can_be_kept(tmp_path, package, merge):
+    X, y = table()
+    ensemble = BatchEnsembleClassifier(make_net(), 3, merge=merge, random_state=0).fit(X, y)
+    if package == "save":
+        ensemble.save(tmp_path / "file")
+        again = skensemble.load(tmp_path / "file")
+    else:
+        again = pickle.loads(pickle.dumps(ensemble))
+    np.testing.assert_array_equal(again.predict_proba(X), ensemble.predict_proba(X))
+    np.testing.assert_array_equal(again.predict_members(X), ensemble.predict_members(X))
+    again.fit(X, y)
+    np.testing.assert_array_equal(again.predict_proba(X), ensemble.predict_proba(X))
+
+
+def test_images_and_what_cannot_be_converted():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(24, 3, 6, 6)), np.arange(24) % 3
+    ensemble = BatchEnsembleClassifier(make_net(ResidualCNN), 2, random_state=0).fit(X, y)
+    assert ensemble.predict_members(X).shape == (2, 24, 3)
+
+    class Gated(nn.Module):
+        def __init__(self, in_shape, n_classes):
+            super().__init__()
+            self.gate = nn.Parameter(torch.ones(in_shape[0]))
+            self.head = nn.Linear(in_shape[0], n_classes)
+
+        def forward(self, x):
+            return self.head(x * self.gate)
+
+    with pytest.raises(ValueError, match=r"cannot convert the module itself \(Gated\)"):
+        BatchEnsembleClassifier(make_net(Gated)).fit(*table())
+
+
+# -- students ------------------------------------------------------------------------------
+
+
+def test_each_member_learns_from_its_own_teacher():
+    X, y = table()
+    teacher = DeepEnsembleClassifier(make_net(max_epochs=20), 3, random_state=5).fit(X, y)
+    body = BatchEnsembleClassifier(make_net(max_epochs=150), 3)
+    args = {"alpha": 1.0, "temperature": 1.0, "random_state": 0}
+    student = DistilledClassifier(teacher, body, **args).fit(X, y)
+    (learned,) = student.estimators_
+    own = teacher.predict_members(X)
+    got = learned.predict_members(X)
+    distance = np.abs(got[:, None] - own[None]).mean((2, 3))
+    assert (distance.argmin(1) == np.arange(3)).all()
+    np.testing.assert_allclose(student.predict_proba(X), got.mean(0), atol=1e-12)
+    mean = DistilledClassifier(teacher, body, averaging="proba", **args).fit(X, y)
+    spread = mean.estimators_[0].predict_members(X).std(0).mean()
+    assert spread < got.std(0).mean()
+
+
+def test_one_to_one_equals_the_formula():
+    X, y = table()
+    teacher = DeepEnsembleClassifier(make_net(), 2, random_state=5).fit(X, y)
+    net = make_net(batch_size=-1, optimizer=torch.optim.SGD, max_epochs=1, lr=0.3)
+    body = BatchEnsembleClassifier(net, 2, init="normal")
+    T, alpha = 3.0, 0.7
+    student = DistilledClassifier(teacher, body, alpha=alpha, temperature=T, random_state=6)
+    start = clone(student).set_params(
+        teacher=FrozenEstimator(teacher), student__estimator__lr=0.0
+    ).fit(X, y).estimators_[0].module_.train()  # fmt: skip
+    said = torch.from_numpy(teacher.predict_members(X, response="logit"))
+    logits = start(torch.from_numpy(X))
+    loss = 0.0
+    for m in range(2):
+        q = torch.softmax(said[m] / T, -1)
+        kl = (q * (q.log() - torch.log_softmax(logits[:, m] / T, -1))).sum(-1).mean()
+        ce = nn.functional.cross_entropy(logits[:, m], torch.from_numpy(y))
+        loss = loss + ((1 - alpha) * ce + alpha * T**2 * kl) / 2
+    loss.backward()
+    got = student.fit(X, y).estimators_[0].module_.state_dict()
+    for name, value in start.named_parameters():
+        rate = 0.15 if "fast" in name else 0.3
+        torch.testing.assert_close(got[name], value.detach() - rate * value.grad)
+
+
+def test_latent_students_are_one_network():
+    X, y = table()
+    teacher = DeepEnsembleClassifier(make_net(max_epochs=20), 3, random_state=5).fit(X, y)
+    body = BatchEnsembleClassifier(
+        make_net(max_epochs=60), 3, init="one", decay_to=1, merge="factor-mean"
+    )
+    student = DistilledClassifier(teacher, body, alpha=1.0, random_state=0).fit(X, y)
+    assert type(student.estimators_[0].merged_.module_) is MLP
+    assert len(student._networks()) == 1
+    assert (student.predict(X) == teacher.predict(X)).mean() > 0.85
+
+
+def test_many_students_of_many_members():
+    X, y = table()
+    teacher = DeepEnsembleClassifier(make_net(), 2, random_state=5).fit(X, y)
+    student = DistilledClassifier(
+        teacher, BatchEnsembleClassifier(make_net(), 2), n_students=2, random_state=0
+    ).fit(X, y)
+    alone = clone(student).set_params(stack=1, teacher=FrozenEstimator(teacher)).fit(X, y)
+    for a, b in zip(student.estimators_, alone.estimators_, strict=True):
+        np.testing.assert_allclose(a.predict_members(X), b.predict_members(X), atol=1e-8)
+
+
+def test_grids_of_shared_members_agree_with_scikit_learn():
+    X, y = table()
+    teacher = DeepEnsembleClassifier(make_net(max_epochs=2), 2)
+    student = DistilledClassifier(teacher, BatchEnsembleClassifier(make_net(), 2), random_state=0)
+    grid = {"temperature": [1.0, 4.0], "alpha": [0.5, 1.0]}
+    theirs = GridSearchCV(student, grid, cv=3, scoring="neg_log_loss").fit(X, y)
+    ours = StackedGridSearchCV(student, grid, cv=3, scoring="neg_log_loss").fit(X, y)
+    for name in ("mean_test_score", "std_test_score"):
+        np.testing.assert_allclose(ours.cv_results_[name], theirs.cv_results_[name], atol=1e-8)
+
+
+def test_errors_of_students_with_members(tmp_path):
+    X, y = table()
+    teacher = DeepEnsembleClassifier(make_net(), 3, random_state=5).fit(X, y)
+    body = BatchEnsembleClassifier(make_net(), 2)
+    with pytest.raises(ValueError, match="Got 3 and 2; set n_estimators=3"):
+        DistilledClassifier(teacher, body).fit(X, y)
+    with pytest.raises(ValueError, match="compares layers, which the members"):
+        DistilledClassifier(teacher, body, objective="hint").fit(X, y)
+    with pytest.raises(ValueError, match="needs a student with members"):
+        DistilledClassifier(teacher, make_net(), averaging="one-to-one").fit(X, y)
+    student = DistilledClassifier(teacher, body, averaging="proba").fit(X, y)
+    with pytest.raises(ValueError, match=r"estimators_\[0\].save\(path\)"):
+        student.save(tmp_path / "file")
+    student.estimators_[0].save(tmp_path / "file")
+    again = skensemble.load(tmp_path / "file")
+    np.testing.assert_allclose(again.predict_proba(X), student.predict_proba(X), atol=1e-12)
