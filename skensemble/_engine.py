@@ -234,11 +234,22 @@ class StackNet(NeuralNetClassifier):
 
     def train_step_single(self, batch: Batch, **fit_params: Any) -> dict[str, Tensor]:
         """Run forward and backward; members' losses are added, so none sees another's."""
+        batch = self.criterion_.prepare(batch, self._look)
         logits = self.infer(batch.x)
+        if batch.other_x is not None:
+            batch = replace(batch, other=self.infer(batch.other_x))
         member_losses = self.get_loss(logits, batch, training=True)
         loss = member_losses.sum()
         loss.backward()
         return {"loss": loss, "y_pred": logits, "losses": member_losses.detach()}
+
+    def _look(self, x: Tensor) -> Tensor:
+        """Return logits as in prediction, to be differentiated by the input."""
+        self._set_training(False)
+        try:
+            return self.infer(x)
+        finally:
+            self._set_training(True)
 
     def train_step(self, batch: Batch, **fit_params: Any) -> dict[str, Tensor]:
         """Make one optimiser step; the closure serves optimisers that ask more than once."""

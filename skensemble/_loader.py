@@ -25,8 +25,9 @@ class Batch:
     """What an objective sees of the data: targets, weights and whatever it asked for.
 
     `extras` are cut from the tables of the fit; `features` are what the network's tapped
-    layers put out for this batch; `progress` goes from 0 to 1 over the epochs. Every tensor
-    starts with ``(member, sample)``; the member axis is 1 where all members see the same rows.
+    layers put out for this batch; `progress` goes from 0 to 1 over the epochs; `other` is
+    what the network says of altered rows `other_x`, where there are any. Every tensor starts
+    with ``(member, sample)``; the member axis is 1 where all members see the same rows.
     """
 
     x: Tensor
@@ -35,6 +36,8 @@ class Batch:
     extras: dict[str, Tensor] = field(default_factory=dict)
     features: dict[str, Tensor] = field(default_factory=dict)
     progress: float = 1.0
+    other_x: Tensor | None = None
+    other: Tensor | None = None
 
 
 class Rows:

@@ -29,6 +29,7 @@ class Purpose(IntEnum):
     TEACHER = 5
     REGRESSOR = 6
     PERMUTE = 7
+    PERTURB = 8
 
 
 _TORCH_GENERATOR = threading.RLock()

@@ -216,17 +216,17 @@ def _start_objective(
 ) -> Objective:
     """Join the members' objectives and draw what is trained beside the networks."""
     objective = merge([member.objective for member in members])
-    if not objective.taps:
-        return objective
     rows = data.rows
-    sample = Rows(rows.array, rows.dtype).slice(0, SAMPLE_ROWS)
+    features: dict[str, Any] = {}
+    if objective.taps:
+        sample = Rows(rows.array, rows.dtype).slice(0, SAMPLE_ROWS)
+        features = captured_shapes(module, objective.taps, sample)
     shapes = {
-        "features": captured_shapes(module, objective.taps, sample),
+        "features": features,
         "extras": {name: tuple(values.shape[2:]) for name, values in data.extras.items()},
         "device": rows.device,
     }
-    seeds = [purpose_seed(member.seed, Purpose.REGRESSOR) for member in members]
-    return objective.start(seeds, shapes, rows.dtype)
+    return objective.start([member.seed for member in members], shapes, rows.dtype)
 
 
 def _held_out(members: list[Member], recipe: Recipe, shared: bool) -> Split | None:

@@ -15,6 +15,7 @@ from skorch import NeuralNetClassifier
 from torch import nn
 
 from skensemble._base import BaseNetworkClassifier
+from skensemble._engine import log_proba
 from skensemble._layers import Tap, find_taps, run_tapped
 from skensemble._loader import Rows
 from skensemble.ensemble import DeepEnsembleClassifier, NetworkClassifier
@@ -140,6 +141,40 @@ def check_given_logits(
     if not np.isfinite(array).all():
         raise ValueError("'teacher_logits' must be finite. Got NaN or infinity.")
     return torch.from_numpy(np.ascontiguousarray(array.swapaxes(0, 1))).to(dtype)
+
+
+class Teacher:
+    """The networks of a fitted teacher as one function of a batch, to be differentiated.
+
+    Maps rows ``(sample, ...)`` to logits ``(network, sample, class)`` in the student's
+    classes. It is asked in evaluation mode.
+    """
+
+    def __init__(self, teacher: Any, classes: np.ndarray, why: str) -> None:
+        inner = unwrap(teacher)
+        if not isinstance(inner, BaseNetworkClassifier):
+            raise ValueError(
+                f"{why} differentiates the teacher by its input, so it must be an estimator of "
+                f"skensemble. Got {type(inner).__name__}; leave 'perturbation' out."
+            )
+        self._inner = inner
+        self._columns = torch.from_numpy(_columns(inner, classes))
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        inner = self._inner
+        modules, recipe = list(inner._networks()), inner._recipe
+        modes = [module.training for module in modules]
+        like = _like(modules[0])
+        rows = x.to(like)
+        try:
+            each = torch.stack([recipe.forward(module.eval(), rows) for module in modules])
+        finally:
+            for module, mode in zip(modules, modes, strict=True):
+                module.train(mode)
+        logits = log_proba(each) if recipe.outputs_proba else each
+        if logits.dim() == 4:
+            logits = logits.transpose(1, 2).flatten(0, 1)
+        return inner._teaching(logits)[:, :, self._columns.to(logits.device)].to(x)
 
 
 # -- layers ------------------------------------------------------------------------------

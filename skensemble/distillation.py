@@ -17,6 +17,7 @@ from skensemble._base import MemberDivergedError
 from skensemble._fitting import Given, Steps, Subfit, fit_alone
 from skensemble._layers import Tap, find_taps
 from skensemble._loader import FitData, Rows, joined
+from skensemble._perturbing import KINDS, perturb
 from skensemble._private import HasMethods, Interval, StrOptions, fit_context
 from skensemble._recipe import ForgottenRecipe, Recipe
 from skensemble._seeding import Purpose, member_seed, purpose_seed, root_seed
@@ -51,6 +52,7 @@ from skensemble.objectives import (
     Term,
     TruncatedTerm,
 )
+from skensemble.perturbation import Perturbation
 
 __all__ = ["DistilledClassifier"]
 
@@ -109,6 +111,15 @@ class DistilledClassifier(StudentClassifier):
         Layers to compare, by module name: of both networks, or of the student mapped to
         those of the teacher. "last" is the last feature map of a network on images, and the
         input of the last linear layer of others.
+    perturbation : {"ods", "confods", "tdiv-sdiv", "gaussian"}, Perturbation or None
+        Alter the rows on which the teacher's term is learned, where the teacher's networks
+        differ [6]_. The teacher is then asked for every batch. "tdiv-sdiv" is for students
+        with members, and alters the rows for the labels too; "gaussian" is the control.
+    step : float, default=1/255
+        Root mean square of the alteration's numbers: of pixels, or, for tables, in units of
+        each feature's standard deviation, for which 1/255 is very little.
+    input_range : tuple of float, "auto" or None, default="auto"
+        Range that altered rows are kept in; "auto" is (0, 1) for images, none for tables.
     n_students : int, default=1
         Students of different seeds, trained together.
     keep : {"all", "first"}, default="all"
@@ -158,6 +169,8 @@ class DistilledClassifier(StudentClassifier):
        self-distillation in deep learning", 2023.
     .. [5] Mariet, Jenatton, Wenzel and Tran, "Distilling ensembles improves uncertainty
        estimates", 2020.
+    .. [6] Nam et al., "Improving ensemble distillation with weight averaging and
+       diversifying perturbation", 2022.
 
     Examples
     --------
@@ -182,6 +195,13 @@ class DistilledClassifier(StudentClassifier):
         "cap": [Interval(numbers.Real, 0, 1, closed="right")],
         "averaging": [StrOptions({"auto", "proba", "logit", "one-to-one"})],
         "layers": [str, list, tuple, dict],
+        "perturbation": [
+            StrOptions(set(KINDS)),
+            Perturbation,
+            None,
+        ],
+        "step": [Interval(numbers.Real, 0, None, closed="neither")],
+        "input_range": [StrOptions({"auto"}), tuple, list, None],
         "n_students": [Interval(numbers.Integral, 1, None, closed="left")],
         "keep": [StrOptions({"all", "first"})],
         "memory": [str, HasMethods(["cache"]), None],
@@ -207,6 +227,9 @@ class DistilledClassifier(StudentClassifier):
         cap: float = 0.6,
         averaging: str = "auto",
         layers: Any = "last",
+        perturbation: Any = None,
+        step: float = 1 / 255,
+        input_range: Any = "auto",
         n_students: int = 1,
         keep: str = "all",
         memory: Any = None,
@@ -228,6 +251,9 @@ class DistilledClassifier(StudentClassifier):
         self.cap = cap
         self.averaging = averaging
         self.layers = layers
+        self.perturbation = perturbation
+        self.step = step
+        self.input_range = input_range
         self.n_students = n_students
         self.keep = keep
         self.memory = memory
@@ -301,6 +327,8 @@ class DistilledClassifier(StudentClassifier):
             )
         if many is not None:
             objective = SharedWeights(objective, many.n_estimators)
+        if self.perturbation is not None and self._teacher_share() > 0:
+            objective = perturb(self, objective, recipe, data, given)
         seeds = [root, *(member_seed(root, number) for number in range(1, self.n_students))]
         members = [
             Member(number, seed, recipe, objective, data) for number, seed in enumerate(seeds)

@@ -1,0 +1,88 @@
+"""How a student's perturbation is read, checked, and put around its objective."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import joblib
+import numpy as np
+import torch
+from torch import Tensor
+
+from skensemble._fitting import Given
+from skensemble._loader import FitData, Rows
+from skensemble._recipe import Recipe
+from skensemble._teachers import Teacher, count_teachers
+from skensemble.objectives import Objective, Perturbed
+from skensemble.perturbation import ODS, ConfODS, Gaussian, Perturbation, TDivSDiv
+
+KINDS = {"gaussian": Gaussian, "ods": ODS, "confods": ConfODS, "tdiv-sdiv": TDivSDiv}
+_CHUNK_ROWS = 4096
+
+
+def perturb(
+    student: Any, objective: Objective, recipe: Recipe, data: FitData, given: Given
+) -> Objective:
+    """Let the teacher's term be learned on altered rows."""
+    why = f"perturbation={student.perturbation!r}"
+    term = student._term(recipe.n_classes)
+    if term.uses_layers:
+        raise ValueError(f"{why} needs an objective on outputs. Got {student.objective!r}.")
+    if student.teacher_ is None:
+        raise ValueError(f"{why} asks the teacher again, so 'teacher_logits' are not enough.")
+    alter = student.perturbation
+    alter = KINDS[alter](student.step) if isinstance(alter, str) else alter
+    teacher = given.recall(
+        ("asked", id(student.teacher_)), lambda: Teacher(student.teacher_, student.classes_, why)
+    )
+    _check_numbers(alter, why, student.teacher_, recipe)
+    spread, bounds = _units(student.input_range, data, recipe, given)
+    temperature = float(student.temperature)
+    return Perturbed(objective, term, alter, teacher, temperature, spread, bounds)
+
+
+def _check_numbers(alter: Perturbation, why: str, teacher: Any, recipe: Recipe) -> None:
+    n_students = 1 if recipe.rank1 is None else recipe.rank1["n_members"]
+    n_teachers = count_teachers(teacher)
+    if n_teachers < alter.n_teachers or n_students < alter.n_students:
+        raise ValueError(
+            f"{why} needs at least {alter.n_teachers} networks in the teacher and "
+            f"{alter.n_students} in the student. Got {n_teachers} and {n_students}."
+        )
+    if alter.n_students > 1 and n_students != n_teachers:
+        raise ValueError(
+            f"{why} compares the same members of teacher and student, so they must be as many. "
+            f"Got {n_teachers} and {n_students}."
+        )
+
+
+def _units(
+    bounds: Any, data: FitData, recipe: Recipe, given: Given
+) -> tuple[Tensor | None, tuple[float, float] | None]:
+    """Return the unit of a step for each feature, and the range that rows must keep."""
+    is_table = len(recipe.in_shape) == 1
+    if isinstance(bounds, str):
+        bounds = None if is_table else (0.0, 1.0)
+    if bounds is not None:
+        bounds = float(bounds[0]), float(bounds[1])
+        _check_range(Rows(data.X, recipe.dtype), bounds)
+    if not is_table:
+        return None, bounds
+
+    def measure() -> Tensor:
+        rows = np.asarray(data.X[np.sort(data.rows)], np.float64)
+        return torch.from_numpy(rows.std(0)).to(recipe.dtype)
+
+    return given.recall(("spread", joblib.hash(data.rows)), measure), bounds
+
+
+def _check_range(rows: Rows, bounds: tuple[float, float]) -> None:
+    for start in range(0, len(rows), _CHUNK_ROWS):
+        part = rows.slice(start, min(start + _CHUNK_ROWS, len(rows)))
+        if part.min() < bounds[0] or part.max() > bounds[1]:
+            raise ValueError(
+                f"With a perturbation X must lie in 'input_range', here {bounds}, so that altered "
+                f"rows can be kept in it. Got {part.min():.3g} to {part.max():.3g}. Normalise "
+                "inside of the network (skensemble.nn.Normalize), or set 'input_range' (None for "
+                "no limits)."
+            )

@@ -1,0 +1,59 @@
+"""Objectives: what the engine minimises, as functions of ``(logits, batch)``.
+
+An `Objective` returns one loss a member; the engine adds them up, so that each member
+gets the gradient it would get alone. A new method brings an objective, never a loop.
+Distillation is the objective `Distilled`: cross-entropy with the labels plus a `Term`
+that compares the student with its teacher. A term of your own subclasses `Term`.
+"""
+
+from skensemble.objectives.base import (
+    CrossEntropy,
+    Objective,
+    SumCrossEntropy,
+    Term,
+    merge,
+)
+from skensemble.objectives.distilled import (
+    Distilled,
+    Perturbed,
+    SharedWeights,
+)
+from skensemble.objectives.terms import (
+    AdaptiveTerm,
+    AttentionTerm,
+    ConfidenceTerm,
+    DirichletTerm,
+    FeatureTerm,
+    HintTerm,
+    LabelTerm,
+    LogitTerm,
+    OneToOneTerm,
+    PermutedTerm,
+    ProxyDirichletTerm,
+    RelationTerm,
+    TruncatedTerm,
+)
+
+__all__ = [
+    "AdaptiveTerm",
+    "AttentionTerm",
+    "ConfidenceTerm",
+    "CrossEntropy",
+    "DirichletTerm",
+    "Distilled",
+    "FeatureTerm",
+    "HintTerm",
+    "LabelTerm",
+    "LogitTerm",
+    "Objective",
+    "OneToOneTerm",
+    "PermutedTerm",
+    "Perturbed",
+    "ProxyDirichletTerm",
+    "RelationTerm",
+    "SharedWeights",
+    "SumCrossEntropy",
+    "Term",
+    "TruncatedTerm",
+    "merge",
+]

@@ -1,0 +1,193 @@
+"""What every objective is, and learning from labels alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, TypeVar
+
+import joblib
+import torch
+from torch import Tensor
+
+from skensemble import losses
+from skensemble._layers import Tap
+from skensemble._loader import Batch
+
+_Part = TypeVar("_Part", bound="Mergeable")
+
+
+class Mergeable:
+    """Something that members trained together may have in several versions.
+
+    Attributes
+    ----------
+    scalars : tuple of str
+        Fields that are plain numbers and may differ between such members. Where they
+        do, the field becomes a tensor of shape ``(member,)``.
+    """
+
+    scalars: ClassVar[tuple[str, ...]] = ()
+
+    def key(self) -> Any:
+        """Return what must be equal for two members to train together."""
+        if not dataclasses.is_dataclass(self):
+            return type(self), joblib.hash(self)
+        parts: list[Any] = [type(self)]
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Mergeable):
+                parts.append(value.key())
+            elif isinstance(value, Tensor):
+                parts.append(tuple(value.flatten().tolist()))
+            elif field.name not in self.scalars:
+                parts.append(joblib.hash(value))
+        return tuple(parts)
+
+
+def merge(parts: Sequence[_Part]) -> _Part:
+    """Join objectives of equal `key` into one for all members."""
+    first: Any = parts[0]
+    if all(part is first for part in parts) or not hasattr(first, "__dataclass_fields__"):
+        return first
+    changes: dict[str, Any] = {}
+    for field in dataclasses.fields(first):
+        values = [getattr(part, field.name) for part in parts]
+        if isinstance(values[0], Mergeable):
+            changes[field.name] = merge(values)
+        elif field.name in first.scalars and any(value != values[0] for value in values):
+            changes[field.name] = torch.tensor(values, dtype=torch.float64)
+    return replace(first, **changes) if changes else first
+
+
+def as_like(value: Any, like: Tensor) -> Any:
+    """Bring a number a member to the device and dtype of the logits."""
+    return value.to(like) if isinstance(value, Tensor) else value
+
+
+class Objective(Mergeable, ABC):
+    """Maps logits ``(member, sample, class)`` and their batch to losses ``(member,)``.
+
+    Where the members form one network, one loss of shape ``(1,)`` is for all of them.
+
+    Attributes
+    ----------
+    shared_batches : bool
+        Whether all members must see the same rows in the same order.
+    """
+
+    shared_batches: ClassVar[bool] = False
+
+    @abstractmethod
+    def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Return the loss of each member."""
+
+    def combine(self, logits: Tensor) -> Tensor:
+        """Return the logits whose loss and accuracy are to be reported."""
+        return logits
+
+    @property
+    def taps(self) -> tuple[Tap, ...]:
+        """Layers of the network that must be in ``batch.features``."""
+        return ()
+
+    @property
+    def follows_progress(self) -> bool:
+        """Whether the loss changes over the epochs and wants ``batch.progress``."""
+        return False
+
+    def start(self, seeds: Sequence[int], shapes: dict[str, Any], dtype: torch.dtype) -> Objective:
+        """Get ready to train members of these seeds; `shapes` are of features and extras.
+
+        What is trained beside the members, or drawn for each batch, begins here.
+        """
+        return self
+
+    def prepare(self, batch: Batch, look: Callable[[Tensor], Tensor]) -> Batch:
+        """Alter a batch before the forward pass; `look` gives the members' logits of rows."""
+        return batch
+
+    def learnable(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
+        """Yield parameters of shape ``(member, ...)`` that are trained beside the members."""
+        yield from ()
+
+
+@dataclass(frozen=True, eq=False)
+class CrossEntropy(Objective):
+    """Every member learns the labels by itself."""
+
+    class_weight: Tensor | None = None
+    label_smoothing: float = 0.0
+
+    def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
+        class_weight = self.class_weight
+        if class_weight is not None:
+            class_weight = class_weight.to(logits)
+        return losses.cross_entropy(
+            logits,
+            batch.y,
+            batch.weight,
+            class_weight=class_weight,
+            label_smoothing=self.label_smoothing,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class SumCrossEntropy(CrossEntropy):
+    """The members' mean logits learn the labels as one network: the trained sum."""
+
+    shared_batches: ClassVar[bool] = True
+
+    def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
+        return super().__call__(losses.mean_logits(logits), batch)
+
+    def combine(self, logits: Tensor) -> Tensor:
+        """Report the one network that the members form."""
+        return losses.mean_logits(logits)
+
+
+class Term(Mergeable, ABC):
+    """What a student is to have in common with its teacher.
+
+    A subclass says in `targets` what it needs of the teacher for each row; that is
+    computed once per fit, cut to batches, and found in ``batch.extras`` by `__call__`.
+    Make it a frozen dataclass, and list in `scalars` the numbers that may differ between
+    students trained together, which then arrive as tensors of shape ``(member,)``.
+
+    Attributes
+    ----------
+    uses_layers : bool
+        Whether the term compares layers, and so needs a teacher made of networks;
+        their outputs are in ``batch.features`` and ``batch.extras`` under the tap's key.
+    reads_logits : bool
+        Whether a student of this term predicts by `log_proba` instead of a softmax.
+    follows_progress : bool
+        Whether the term changes over the epochs: ``batch.progress`` then goes from 0 in the
+        first to 1 in the last, and is 1 on held-out rows.
+
+    Examples
+    --------
+    >>> from skensemble.objectives import LabelTerm
+    >>> import torch
+    >>> targets = LabelTerm(temperature=1.0).targets(torch.zeros(2, 5, 4))
+    >>> targets["target"].shape
+    torch.Size([2, 4])
+    """
+
+    uses_layers: ClassVar[bool] = False
+    reads_logits: ClassVar[bool] = False
+    follows_progress: ClassVar[bool] = False
+
+    def targets(self, teacher: Tensor) -> dict[str, Tensor]:
+        """Turn teacher logits ``(sample, teacher, class)`` into tensors ``(sample, ...)``."""
+        return {}
+
+    @abstractmethod
+    def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Return the disagreement of each student with its teacher, shape ``(member,)``."""
+
+    def log_proba(self, logits: Tensor) -> Tensor:
+        """Turn logits of a trained student into log-probabilities."""
+        return logits.log_softmax(-1)

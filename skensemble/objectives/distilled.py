@@ -1,0 +1,193 @@
+"""Labels and teacher's term together; networks of several members; altered rows."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import joblib
+import torch
+from torch import Tensor
+
+from skensemble._layers import Tap
+from skensemble._loader import Batch
+from skensemble._seeding import Purpose, generator, purpose_seed
+from skensemble.objectives.base import CrossEntropy, Mergeable, Objective, Term, as_like
+from skensemble.objectives.terms import RegressedTerm
+from skensemble.perturbation import Perturbation
+
+
+@dataclass(frozen=True, eq=False)
+class Distilled(Objective):
+    """``label_share * CE(y, softmax(s)) + teacher_share * term``.
+
+    Rows that have no label are those whose extra ``labelled`` is zero.
+    """
+
+    labels: CrossEntropy
+    term: Term
+    label_share: float = 0.1
+    teacher_share: float = 0.9
+    layers: tuple[Tap, ...] = ()
+
+    scalars: ClassVar[tuple[str, ...]] = ("label_share", "teacher_share")
+
+    def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
+        label_loss = self._label_loss(logits, batch)
+        teacher_loss = self.term(logits if batch.other is None else batch.other, batch)
+        label_share, teacher_share = (
+            as_like(self.label_share, logits),
+            as_like(self.teacher_share, logits),
+        )
+        return label_share * label_loss + teacher_share * teacher_loss
+
+    def _label_loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        if "labelled" not in batch.extras:
+            return self.labels(logits, batch)
+        weight = batch.extras["labelled"] * (1.0 if batch.weight is None else batch.weight)
+        # A batch without any label must give zero, not zero by zero.
+        some = weight.sum(-1, keepdim=True) > 0
+        loss = self.labels(logits, replace(batch, weight=torch.where(some, weight, 1.0)))
+        return loss * some.squeeze(-1)
+
+    @property
+    def taps(self) -> tuple[Tap, ...]:
+        return self.layers
+
+    @property
+    def follows_progress(self) -> bool:
+        return self.term.follows_progress
+
+    def start(self, seeds: Sequence[int], shapes: dict[str, Any], dtype: torch.dtype) -> Distilled:
+        if not isinstance(self.term, RegressedTerm):
+            return self
+        seeds = [purpose_seed(seed, Purpose.REGRESSOR) for seed in seeds]
+        return replace(self, term=self.term.start(seeds, self.layers, shapes, dtype))
+
+    def learnable(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
+        for number, weight in enumerate(getattr(self.term, "regressors", ())):
+            yield f"regressor.{number}", weight
+
+
+@dataclass(frozen=True, eq=False)
+class SharedWeights(Objective):
+    """Another objective, for networks that are several members each (BatchEnsemble).
+
+    Logits have the shape ``(network, sample, member, class)``; a network's loss is the
+    mean of its members'. All members see the whole batch. A target that has one row a
+    member goes to that member alone.
+    """
+
+    inner: Objective
+    n_members: int
+
+    def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
+        members = logits.transpose(1, 2).flatten(0, 1)
+        losses_ = _spread(self.inner, self.n_members)(members, self._tile(batch))
+        return losses_.unflatten(0, (len(logits), self.n_members)).mean(1)
+
+    def _tile(self, batch: Batch) -> Batch:
+        def tile(values: Tensor) -> Tensor:
+            return values if len(values) == 1 else values.repeat_interleave(self.n_members, 0)
+
+        extras = {
+            name: values.movedim(2, 1).flatten(0, 1) if name == "own_target" else tile(values)
+            for name, values in batch.extras.items()
+        }
+        weight = None if batch.weight is None else tile(batch.weight)
+        other = None if batch.other is None else batch.other.transpose(1, 2).flatten(0, 1)
+        return replace(batch, y=tile(batch.y), weight=weight, extras=extras, other=other)
+
+    def combine(self, logits: Tensor) -> Tensor:
+        """Report the mean of the members' probabilities."""
+        return logits.softmax(-1).mean(2).log()
+
+    @property
+    def follows_progress(self) -> bool:
+        return self.inner.follows_progress
+
+
+def _spread(part: Any, n_members: int) -> Any:
+    """Repeat numbers that differ between networks for each of a network's members."""
+    if not hasattr(part, "__dataclass_fields__"):
+        return part
+    changes: dict[str, Any] = {}
+    for field in dataclasses.fields(part):
+        value = getattr(part, field.name)
+        if isinstance(value, Mergeable):
+            spread = _spread(value, n_members)
+            if spread is not value:
+                changes[field.name] = spread
+        elif field.name in part.scalars and isinstance(value, Tensor):
+            changes[field.name] = value.repeat_interleave(n_members)
+    return replace(part, **changes) if changes else part
+
+
+@dataclass(frozen=True, eq=False)
+class Perturbed(Objective):
+    """Another objective, its teacher's term on rows that a perturbation has altered.
+
+    What the teacher says is then asked of it for every batch.
+    """
+
+    inner: Objective
+    term: Term
+    perturbation: Perturbation
+    teacher: Callable[[Tensor], Tensor]
+    temperature: float
+    spread: Tensor | None = None
+    bounds: tuple[float, float] | None = None
+    draws: tuple[torch.Generator, ...] = ()
+
+    def key(self) -> Any:
+        """Let students of one teacher at one temperature train together."""
+        spread = None if self.spread is None else id(self.spread)
+        alter = (type(self.perturbation), joblib.hash(self.perturbation), self.bounds, spread)
+        return (type(self), self.inner.key(), alter, id(self.teacher), self.temperature)
+
+    def start(self, seeds: Sequence[int], shapes: dict[str, Any], dtype: torch.dtype) -> Perturbed:
+        spread = None if self.spread is None else self.spread.to(shapes["device"], dtype)
+        draws = tuple(generator(seed, Purpose.PERTURB) for seed in seeds)
+        return replace(self, draws=draws, spread=spread)
+
+    def prepare(self, batch: Batch, look: Callable[[Tensor], Tensor]) -> Batch:
+        x = batch.x if len(batch.x) == len(self.draws) else batch.x[[0] * len(self.draws)]
+        altered = torch.stack(
+            [
+                self.perturbation.alter(
+                    x[at].clone(), self.teacher, _voices_of(look, x, at), self.temperature, draw,
+                    self.spread, self.bounds,
+                )
+                for at, draw in enumerate(self.draws)
+            ]
+        )  # fmt: skip
+        with torch.no_grad():
+            said = self.teacher(altered.flatten(0, 1)).transpose(0, 1).to(altered.dtype)
+        shape = altered.shape[:2]
+        targets = {k: v.unflatten(0, shape) for k, v in self.term.targets(said).items()}
+        extras = {**batch.extras, **targets}
+        if self.perturbation.replaces:
+            return replace(batch, x=altered, extras=extras)
+        return replace(batch, other_x=altered, extras=extras)
+
+    def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
+        return self.inner(logits, batch)
+
+    def combine(self, logits: Tensor) -> Tensor:
+        return self.inner.combine(logits)
+
+    @property
+    def follows_progress(self) -> bool:
+        return self.inner.follows_progress
+
+
+def _voices_of(look: Callable[[Tensor], Tensor], x: Tensor, at: int) -> Callable[[Tensor], Tensor]:
+    """Return what maps rows to what the members of network `at` say of them."""
+
+    def voices(rows: Tensor) -> Tensor:
+        logits = look(torch.cat([x[:at], rows.unsqueeze(0), x[at + 1 :]]))[at]
+        return logits.unsqueeze(0) if logits.dim() == 2 else logits.transpose(0, 1)
+
+    return voices
