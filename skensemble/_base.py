@@ -46,6 +46,17 @@ class MemberDivergedError(ArithmeticError):
         super().__init__(message, diverged)
         self.diverged = diverged
 
+    @classmethod
+    def of(cls, lost: dict[int, int], n_members: int) -> MemberDivergedError:
+        """Say which of `n_members` were lost in which epoch, and what to do."""
+        names = ", ".join(f"member {number} in epoch {epoch}" for number, epoch in lost.items())
+        return cls(
+            f"The training loss became NaN or infinite: {names}. {n_members - len(lost)} of "
+            f"{n_members} members are kept. Lower the learning rate, scale the features, or clip "
+            "gradients; with warm_start=True the next fit trains only the missing members.",
+            lost,
+        )
+
     def __str__(self) -> str:
         return str(self.args[0])
 
@@ -74,6 +85,12 @@ def _is_bytes(X: Any) -> bool:
 
 class BaseNetworkClassifier(ClassifierMixin, BaseEstimator, ABC):
     """Abstract classifier made of one or more networks with the same classes."""
+
+    def _share_labels(self, other: BaseNetworkClassifier) -> None:
+        """Tell another estimator what `fit` found out about labels and features."""
+        for name in ("classes_", "n_features_in_", "feature_names_in_"):
+            if hasattr(self, name):
+                setattr(other, name, getattr(self, name))
 
     # -- data in -----------------------------------------------------------------------
 

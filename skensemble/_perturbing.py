@@ -16,7 +16,12 @@ from skensemble._teachers import Teacher, count_teachers
 from skensemble.objectives import Objective, Perturbed
 from skensemble.perturbation import ODS, ConfODS, Gaussian, Perturbation, TDivSDiv
 
-KINDS = {"gaussian": Gaussian, "ods": ODS, "confods": ConfODS, "tdiv-sdiv": TDivSDiv}
+KINDS: dict[str, type[Any]] = {
+    "gaussian": Gaussian,
+    "ods": ODS,
+    "confods": ConfODS,
+    "tdiv-sdiv": TDivSDiv,
+}
 _CHUNK_ROWS = 4096
 
 
@@ -69,11 +74,15 @@ def _units(
     if not is_table:
         return None, bounds
 
-    def measure() -> Tensor:
-        rows = np.asarray(data.X[np.sort(data.rows)], np.float64)
-        return torch.from_numpy(rows.std(0)).to(recipe.dtype)
+    at = np.sort(data.rows)
+    weight = None if data.weight is None else data.weight[at]
 
-    return given.recall(("spread", joblib.hash(data.rows)), measure), bounds
+    def measure() -> Tensor:
+        rows = np.asarray(data.X[at], np.float64)
+        mean = np.average(rows, 0, weight)
+        return torch.from_numpy(np.average((rows - mean) ** 2, 0, weight) ** 0.5).to(recipe.dtype)
+
+    return given.recall(("spread", joblib.hash((at, weight))), measure), bounds
 
 
 def _check_range(rows: Rows, bounds: tuple[float, float]) -> None:

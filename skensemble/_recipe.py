@@ -398,7 +398,9 @@ def _read_criterion(net: NeuralNetClassifier) -> tuple[bool, Tensor | None, floa
     return type(built) is nn.NLLLoss, built.weight, smoothing
 
 
-def _check_iterators(net: NeuralNetClassifier, train: dict, valid: dict) -> None:
+def _check_iterators(
+    net: NeuralNetClassifier, train: dict[str, Any], valid: dict[str, Any]
+) -> None:
     for name, allowed, given in (
         ("iterator_train", {"batch_size", "shuffle", "drop_last"}, train),
         ("iterator_valid", {"batch_size"}, valid),

@@ -6,13 +6,11 @@ import inspect
 import numbers
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
-import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from skensemble._base import MemberDivergedError
 from skensemble._engine import MemberResult
 from skensemble._fitting import Given, Steps, fit_alone
 from skensemble._fusion import FusedMembers
@@ -20,14 +18,15 @@ from skensemble._private import Interval, Options, StrOptions, fit_context
 from skensemble._recipe import Recipe
 from skensemble._seeding import root_seed
 from skensemble._sharding import Member, Training
-from skensemble.ensemble import NetworkClassifier, divergence_message
+from skensemble._single import SingleModule
+from skensemble.ensemble import NetworkClassifier
 from skensemble.nn.batch_ensemble import FAST_WEIGHTS, INITS, BatchEnsemble
 from skensemble.objectives import SharedWeights
 
 __all__ = ["BatchEnsembleClassifier"]
 
 
-class BatchEnsembleClassifier(FusedMembers):
+class BatchEnsembleClassifier(SingleModule, FusedMembers):
     """An ensemble at nearly the parameters of one network: rank-one members (BatchEnsemble).
 
     Member `m` uses ``W ∘ (s_m r_mᵀ)`` in every linear and convolutional layer [1]_; the
@@ -171,11 +170,7 @@ class BatchEnsembleClassifier(FusedMembers):
         member = Member(0, seed, recipe, objective, data)
         training = Training([member], verbose=self.verbose, owner=type(self).__name__)
         yield training
-        result = training.results[0]
-        if result.diverged_at is not None:
-            lost = {0: result.diverged_at}
-            raise MemberDivergedError(divergence_message(lost, 1), lost)
-        self._set_result(recipe, result)
+        self._take(recipe, training.results[0])
 
     def _widen(self, recipe: Recipe) -> Recipe:
         """Turn the recipe of one network into that of all members."""
@@ -197,9 +192,7 @@ class BatchEnsembleClassifier(FusedMembers):
     module_: BatchEnsemble
 
     def _set_result(self, recipe: Recipe, result: MemberResult) -> None:
-        self._recipe = recipe
-        self.module_ = cast(BatchEnsemble, recipe.restore(result.state).to(recipe.device))
-        self.history_ = result.history
+        super()._set_result(recipe, result)
         if self.merge is not None:
             self.merged_ = self.merge_members(self.merge)
 
@@ -224,9 +217,7 @@ class BatchEnsembleClassifier(FusedMembers):
             precision=self.precision,
             random_state=self.random_state,
         )
-        for name in ("classes_", "n_features_in_", "feature_names_in_"):
-            if hasattr(self, name):
-                setattr(network, name, getattr(self, name))
+        self._share_labels(network)
         state = self.module_.merged(merge).cpu().state_dict()
         network._set_result(self._recipe.narrow(), MemberResult(state, self.history_))
         return network
@@ -243,29 +234,6 @@ class BatchEnsembleClassifier(FusedMembers):
     def __len__(self) -> int:
         check_is_fitted(self)
         return self.module_.n_members
-
-    def __sklearn_is_fitted__(self) -> bool:
-        """Tell whether there is a network to predict with."""
-        return hasattr(self, "module_")
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return the state with the weights as NumPy arrays, so that hashes are stable."""
-        state = dict(super().__getstate__())
-        module = state.pop("module_", None)
-        if module is not None:
-            tensors = module.state_dict()
-            state["_weights"] = {name: value.cpu().numpy() for name, value in tensors.items()}
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Rebuild the network on its device, or on the CPU where that is missing."""
-        state = dict(state)
-        weights = state.pop("_weights", None)
-        super().__setstate__(state)
-        if weights is not None:
-            tensors = {name: torch.tensor(value) for name, value in weights.items()}
-            module = self._recipe.restore(tensors).to(self._recipe.device)
-            self.module_ = cast(BatchEnsemble, module)
 
 
 def _decays(optimizer: Any) -> bool:

@@ -34,7 +34,6 @@ from skensemble._teachers import (
     teacher_modules,
 )
 from skensemble.batch_ensemble import BatchEnsembleClassifier
-from skensemble.ensemble import divergence_message
 from skensemble.objectives import (
     AdaptiveTerm,
     AttentionTerm,
@@ -351,7 +350,7 @@ class DistilledClassifier(StudentClassifier):
             if member.number not in lost
         ]
         if lost:
-            raise MemberDivergedError(divergence_message(lost, self.n_students), lost)
+            raise MemberDivergedError.of(lost, self.n_students)
         self._recipe = recipe
         self.estimators_ = students if self.keep == "all" else students[:1]
 

@@ -9,11 +9,10 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from skensemble._base import BaseNetworkClassifier, MemberDivergedError
+from skensemble._base import MemberDivergedError
 from skensemble._engine import MemberResult
 from skensemble._fitting import Given, Steps, fit_alone
 from skensemble._fusion import AVERAGING, FusedMembers
@@ -21,12 +20,13 @@ from skensemble._private import Interval, RealNotInt, StrOptions, fit_context
 from skensemble._recipe import Recipe
 from skensemble._seeding import Purpose, member_seed, purpose_seed, root_seed
 from skensemble._sharding import Member, Training
+from skensemble._single import SingleModule
 from skensemble.objectives import SumCrossEntropy
 
 __all__ = ["DeepEnsembleClassifier", "NetworkClassifier"]
 
 
-class NetworkClassifier(BaseNetworkClassifier):
+class NetworkClassifier(SingleModule):
     """One neural network that obeys scikit-learn's contract.
 
     It is what the members of a `DeepEnsembleClassifier` are: refitting a member with its
@@ -129,20 +129,8 @@ class NetworkClassifier(BaseNetworkClassifier):
         yield training
         self._take(recipe, training.results[0])
 
-    def _take(self, recipe: Recipe, result: MemberResult) -> None:
-        """Keep what was trained, unless it diverged."""
-        if result.diverged_at is not None:
-            lost = {0: result.diverged_at}
-            raise MemberDivergedError(divergence_message(lost, 1), lost)
-        self._set_result(recipe, result)
-
     # How logits are read as log-probabilities, where not by a softmax.
     _reading: Callable[[Tensor], Tensor] | None = None
-
-    def _set_result(self, recipe: Recipe, result: MemberResult) -> None:
-        self._recipe = recipe
-        self.module_ = _to_device(recipe.restore(result.state), recipe.device)
-        self.history_ = result.history
 
     def _networks(self) -> Sequence[nn.Module]:
         return [self.module_]
@@ -162,28 +150,6 @@ class NetworkClassifier(BaseNetworkClassifier):
     def _read(self, logits: Tensor) -> Tensor:
         """Turn logits into log-probabilities."""
         return logits.log_softmax(-1) if self._reading is None else self._reading(logits)
-
-    def __sklearn_is_fitted__(self) -> bool:
-        """Tell whether there is a network to predict with."""
-        return hasattr(self, "module_")
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return the state with the weights as NumPy arrays, so that hashes are stable."""
-        state = dict(super().__getstate__())
-        module = state.pop("module_", None)
-        if module is not None:
-            tensors = module.state_dict()
-            state["_weights"] = {name: value.cpu().numpy() for name, value in tensors.items()}
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Rebuild the network on its device, or on the CPU where that is missing."""
-        state = dict(state)
-        weights = state.pop("_weights", None)
-        super().__setstate__(state)
-        if weights is not None:
-            tensors = {name: torch.tensor(value) for name, value in weights.items()}
-            self.module_ = _to_device(self._recipe.restore(tensors), self._recipe.device)
 
 
 class DeepEnsembleClassifier(FusedMembers):
@@ -431,7 +397,7 @@ class DeepEnsembleClassifier(FusedMembers):
             self._numbers = sorted(done)
             self.estimators_ = [done[number] for number in self._numbers]
         if diverged:
-            raise MemberDivergedError(divergence_message(diverged, self.n_estimators), diverged)
+            raise MemberDivergedError.of(diverged, self.n_estimators)
 
     def _make_member(self, recipe: Recipe, seed: int, result: MemberResult) -> NetworkClassifier:
         member = NetworkClassifier(
@@ -440,9 +406,7 @@ class DeepEnsembleClassifier(FusedMembers):
             precision=self.precision,
             random_state=seed,
         )
-        for name in ("classes_", "n_features_in_", "feature_names_in_"):
-            if hasattr(self, name):
-                setattr(member, name, getattr(self, name))
+        self._share_labels(member)
         member._set_result(recipe, result)
         return member
 
@@ -485,23 +449,3 @@ class DeepEnsembleClassifier(FusedMembers):
 
     def _teaching(self, logits: Tensor) -> Tensor:
         return logits.mean(0, keepdim=True) if self.joint else logits
-
-
-# -- what both share -------------------------------------------------------------------------
-
-
-def divergence_message(diverged: dict[int, int], n_members: int) -> str:
-    lost = ", ".join(f"member {number} in epoch {epoch}" for number, epoch in diverged.items())
-    kept = n_members - len(diverged)
-    return (
-        f"The training loss became NaN or infinite: {lost}. {kept} of {n_members} members are "
-        "kept. Lower the learning rate, scale the features, or clip gradients; "
-        "with warm_start=True the next fit trains only the missing members."
-    )
-
-
-def _to_device(module: nn.Module, device: str) -> nn.Module:
-    """Move a module to its device, or leave it on the CPU where there is no such device."""
-    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
-        return module
-    return module.to(device)

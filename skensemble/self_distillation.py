@@ -17,7 +17,7 @@ from skensemble._seeding import Purpose, member_seed, purpose_seed, root_seed
 from skensemble._sharding import Member, Training
 from skensemble._students import StudentClassifier, teacher_targets
 from skensemble._teachers import teacher_logits
-from skensemble.ensemble import NetworkClassifier, divergence_message
+from skensemble.ensemble import NetworkClassifier
 from skensemble.objectives import (
     ConfidenceTerm,
     Distilled,
@@ -175,7 +175,7 @@ class SelfDistiller(StudentClassifier):
             result = training.results[number]
             if result.diverged_at is not None:
                 lost = {number: result.diverged_at}
-                raise MemberDivergedError(divergence_message(lost, self.n_generations + 1), lost)
+                raise MemberDivergedError.of(lost, self.n_generations + 1)
             generations.append(self._make_student(recipe, seed, result))
         self._recipe = recipe
         self._name_features(generations)

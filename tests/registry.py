@@ -52,7 +52,12 @@ ESTIMATORS: list[BaseEstimator] = [
         DeepEnsembleClassifier(cheap_net(), 2),
         BatchEnsembleClassifier(cheap_net(), 2, init="one", decay_to=1, merge="factor-mean"),
     ),
-    DistilledClassifier(DeepEnsembleClassifier(cheap_net(), 2), perturbation="ods", step=0.05),
+    DistilledClassifier(
+        DeepEnsembleClassifier(cheap_net(), 2),
+        BatchEnsembleClassifier(cheap_net(), 2),
+        perturbation="tdiv-sdiv",
+        step=0.05,
+    ),
     BatchEnsembleClassifier(cheap_net()),
     BatchEnsembleClassifier(cheap_net(), 3, init="first-only", averaging="logit"),
     BatchEnsembleClassifier(cheap_net(), 2, init="normal", decay_to=1, merge="rank-mean"),
