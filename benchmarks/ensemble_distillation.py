@@ -70,7 +70,7 @@ class Preset:
 PRESETS = {
     "cpu": Preset(5_000, 1_000, 5_000, 8, 8, 20, 3),
     "paper": Preset(45_000, 5_000, 10_000, 26, 16, 200, 3),
-    "quick": Preset(96, 48, 48, 8, 4, 1, 1, 2),
+    "quick": Preset(96, 60, 48, 8, 4, 1, 1, 2),
 }
 
 
