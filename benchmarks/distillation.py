@@ -93,7 +93,10 @@ def run_seed(
 def over_seeds(title: str, run: Callable[[int], dict[str, Any]], seeds: int) -> dict[str, Any]:
     """Repeat with other seeds, and print a table."""
     start = time.perf_counter()
-    runs = [run(seed) for seed in range(seeds)]
+    runs = []
+    for seed in range(seeds):
+        runs.append(run(seed))
+        print(f"  seed {seed} of {title}: {time.perf_counter() - start:.0f} s", flush=True)
     print(f"\n{title}; {seeds} seeds, {time.perf_counter() - start:.0f} s")
     print(f"  {'method':<16}{'accuracy':>17}{'p':>9}{'NLL':>17}{'p':>9}{'ECE':>17}")
     rows: dict[str, Any] = {}
@@ -257,8 +260,10 @@ def main() -> None:
     print_machine(content["provenance"])
     if args.only in (None, "digits"):
         content["digits"] = digits(args.quick)
+        write_json(args.out, content)  # after each part: the images take long
     if args.only in (None, "tables"):
         content["tables"] = taught_by_trees(args.quick)
+        write_json(args.out, content)
     if args.cifar is not None and args.only in (None, "cifar"):
         content["cifar"] = cifar(args.cifar, args.quick)
     write_json(args.out, content)

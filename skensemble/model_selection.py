@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -80,11 +81,12 @@ def _stand_in(estimator: Any, fitted: _Fitted) -> Any:
     return made
 
 
-class _StackedSearch:
+class _StackedSearch(ABC):
     """Fits all candidates on all folds side by side and leaves the rest to scikit-learn."""
 
+    @abstractmethod
     def _candidates(self) -> list[dict[str, Any]]:
-        raise NotImplementedError
+        """Return the candidates' parameters."""
 
     def fit(self, X: Any, y: Any = None, **params: Any) -> Any:
         """Train all candidates on all folds, then the best one on all rows.
