@@ -16,7 +16,7 @@ from sklearn.model_selection import (
     RandomizedSearchCV,
     check_cv,
 )
-from sklearn.utils import indexable
+from sklearn.utils import _safe_indexing, indexable
 
 from skensemble._base import BaseNetworkClassifier
 from skensemble._fitting import Given, Outcome, fit_together
@@ -34,10 +34,21 @@ _FOUND = (
 class _Fitted:
     """The fits of one search, in the order in which scikit-learn asks for them."""
 
-    def __init__(self, estimators: Sequence[Any], outcomes: Sequence[Outcome]) -> None:
+    def __init__(
+        self, estimators: Sequence[Any], outcomes: Sequence[Outcome], labels: Sequence[Any]
+    ) -> None:
         self.estimators = list(estimators)
         self.outcomes = list(outcomes)
+        self.labels = list(labels)
         self.at = 0
+
+    def check(self, at: int, asked: Any, y: Any) -> None:
+        """Make sure that the fit at a place is the one that is asked for."""
+        made, plain = self.estimators[at].get_params(deep=False), (bool, int, float, str)
+        wanted = asked.get_params(deep=False)
+        same = all(made[k] == v for k, v in wanted.items() if isinstance(v, plain))
+        if not (same and np.array_equal(np.asarray(self.labels[at]), np.asarray(y))):
+            raise RuntimeError("scikit-learn asked for the candidates in an unexpected order.")
 
 
 class _TrainedBefore:
@@ -60,10 +71,8 @@ class _TrainedBefore:
         error = fitted.outcomes[at].error
         if error is not None:
             raise error
+        fitted.check(at, self, y)
         estimator, fitted.estimators[at] = fitted.estimators[at], None
-        own, theirs = self.get_params(deep=False), estimator.get_params(deep=False)  # type: ignore[attr-defined]
-        if own.keys() != theirs.keys():
-            raise RuntimeError("scikit-learn asked for the candidates in an unexpected order.")
         vars(self).update(vars(estimator))
         return self
 
@@ -162,7 +171,8 @@ class _StackedSearch(ABC):
             f"{len(candidates)} candidates on {len(splits)} folds in "
             f"{time.perf_counter() - start:.1f} s"
         )
-        return _Fitted(estimators, outcomes), splits, candidates
+        labels = [_safe_indexing(y_, train) for train, _ in splits] * len(candidates)
+        return _Fitted(estimators, outcomes, labels), splits, candidates
 
     def _make_fits(
         self,

@@ -468,6 +468,22 @@ def test_class_weights_reach_a_teacher_that_is_fitted_here():
         knn.fit(X, y, sample_weight=y + 1.0)
 
 
+def test_mean_logits_and_two_sides_are_options_that_count(teacher):
+    X, y = data()
+    args = {"student": make_net(), "random_state": 0}
+    mean = teacher.predict_members(X, response="logit").mean(0)
+    averaged = DistilledClassifier(teacher, averaging="logit", **args).fit(X, y)
+    brought = DistilledClassifier(**args).fit(X, y, teacher_logits=mean)
+    assert_same_network(averaged, brought, atol=1e-10)
+    usual = DistilledClassifier(teacher, **args).fit(X, y)
+    assert not np.allclose(usual.predict_proba(X), averaged.predict_proba(X))
+    one, two = (
+        DistilledClassifier(teacher, objective="truncated", one_sided=side, **args).fit(X, y)
+        for side in (True, False)
+    )
+    assert not np.allclose(one.predict_proba(X), two.predict_proba(X))
+
+
 # -- layers --------------------------------------------------------------------------------
 
 

@@ -35,6 +35,7 @@ from skensemble import (
     StackedRandomizedSearchCV,
     _fitting,
     _sharding,
+    model_selection,
 )
 
 ATOL = 1e-8
@@ -372,3 +373,19 @@ def test_the_search_and_its_estimator_are_left_as_they_were():
     again = clone(search).fit(X, y)
     for name, value in weights_of(search.best_estimator_).items():
         np.testing.assert_array_equal(weights_of(again.best_estimator_)[name], value)
+
+
+@pytest.mark.parametrize("wrong", ["candidates", "folds"])
+def test_fits_in_another_order_are_not_taken_for_those_asked_for(monkeypatch, wrong):
+    X, y = data()
+    made = model_selection._Fitted.__init__
+
+    def mixed_up(self, estimators, outcomes, labels):
+        if wrong == "candidates":
+            estimators = estimators[::-1]
+        made(self, estimators, outcomes, labels[::-1] if wrong == "folds" else labels)
+
+    monkeypatch.setattr(model_selection._Fitted, "__init__", mixed_up)
+    search = StackedGridSearchCV(student(), {"alpha": [0.5, 1.0]}, cv=3, error_score="raise")
+    with pytest.raises(RuntimeError, match="unexpected order"):
+        search.fit(X, y)
