@@ -1,0 +1,40 @@
+"""The images of the benchmarks, and the small residual network that learns them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from skensemble.nn import CifarResNet, Normalize
+
+
+def load_images(path: Path) -> dict[str, np.ndarray]:
+    """Return bytes ``(n, 3, 32, 32)`` and labels of an npz file of CIFAR-10 or CIFAR-100.
+
+    It holds ``X_train, y_train, X_test, y_test``, images as bytes ``(n, 32, 32, 3)``.
+    """
+    with np.load(path) as file:
+        images = {k: np.ascontiguousarray(file[k].transpose(0, 3, 1, 2)) for k in file if "X" in k}
+        labels = {k: file[k].astype(np.int64) for k in file if "y" in k}
+    return images | labels
+
+
+class ImageNetwork(nn.Module):
+    """A residual network that takes images in [0, 1], after pooling them."""
+
+    def __init__(
+        self, in_shape: tuple[int, ...], n_classes: int, depth: int, width: int, pool: int = 1
+    ) -> None:
+        super().__init__()
+        self.normalize = Normalize((0.49, 0.48, 0.45), (0.25, 0.24, 0.26))
+        self.pool = pool
+        channels, height, side = in_shape
+        self.body = CifarResNet((channels, height // pool, side // pool), n_classes, depth, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits."""
+        x = self.normalize(x)
+        return self.body(F.avg_pool2d(x, self.pool) if self.pool > 1 else x)
