@@ -232,7 +232,7 @@ class StackNet(NeuralNetClassifier):
             y_true = replace(y_true, progress=done)
         return self.criterion_(y_pred, y_true)
 
-    def train_step_single(self, batch: Batch, **fit_params: Any) -> dict[str, Tensor]:
+    def train_step_single(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
         """Run forward and backward; members' losses are added, so none sees another's."""
         batch = self.criterion_.prepare(batch, self._look)
         logits = self.infer(batch.x)
@@ -241,7 +241,17 @@ class StackNet(NeuralNetClassifier):
         member_losses = self.get_loss(logits, batch, training=True)
         loss = member_losses.sum()
         loss.backward()
-        return {"loss": loss, "y_pred": logits, "losses": member_losses.detach()}
+        return {
+            "loss": loss,
+            "y_pred": logits,
+            "sums": {"loss": member_losses.detach(), **self._measure(logits.detach(), batch)},
+        }
+
+    def _measure(self, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Return what the objective wants to have recorded beside the loss."""
+        if batch.other is not None:
+            batch = replace(batch, other=batch.other.detach())
+        return self.criterion_.measures(logits, batch)
 
     def _look(self, x: Tensor) -> Tensor:
         """Return logits as in prediction, to be differentiated by the input."""
@@ -251,9 +261,9 @@ class StackNet(NeuralNetClassifier):
         finally:
             self._set_training(True)
 
-    def train_step(self, batch: Batch, **fit_params: Any) -> dict[str, Tensor]:
+    def train_step(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
         """Make one optimiser step; the closure serves optimisers that ask more than once."""
-        steps: list[dict[str, Tensor]] = []
+        steps: list[dict[str, Any]] = []
 
         def closure() -> Tensor:
             self.optimizer_.zero_grad()
@@ -274,12 +284,13 @@ class StackNet(NeuralNetClassifier):
         self.rates.after(parameters, start)
         return steps[0]
 
-    def validation_step(self, batch: Batch, **fit_params: Any) -> dict[str, Tensor]:
+    def validation_step(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
         """Evaluate one held-out batch."""
         with torch.no_grad():
             logits = self.infer(batch.x)
             losses = self.get_loss(logits, batch)
-        return {"loss": losses.sum(), "y_pred": logits, "losses": losses}
+        measures = self._measure(logits, batch)
+        return {"loss": losses.sum(), "y_pred": logits, "sums": {"loss": losses, **measures}}
 
     # -- one epoch ---------------------------------------------------------------------
 
@@ -290,7 +301,7 @@ class StackNet(NeuralNetClassifier):
         if iterator is None:
             return
         self._set_training(training)
-        loss_sum: Any = 0.0
+        sums: dict[str, Any] = {}
         hits: Any = 0.0
         weights: Any = 0.0
         for batch in iterator:
@@ -299,14 +310,16 @@ class StackNet(NeuralNetClassifier):
                 self._tell("on_batch_begin", batch, training=training)
             step = step_fn(batch)
             weight = batch.y.shape[1] if batch.weight is None else batch.weight.sum(-1)
-            loss_sum = loss_sum + step["losses"] * weight
+            for name, values in step["sums"].items():
+                sums[name] = sums.get(name, 0.0) + values * weight
             weights = weights + weight
             if not training:
                 hits = hits + self._count_hits(step["y_pred"], batch)
             if self._batch_listeners:
                 self._record_batch(prefix, step, batch)
                 self._tell("on_batch_end", batch, training=training, **self._single(step))
-        self._record(f"{prefix}_loss", loss_sum / weights)
+        for name, total in sums.items():
+            self._record(f"{prefix}_{name}", total / weights)
         if not training:
             self._record("valid_acc", hits / weights)
 
@@ -412,7 +425,7 @@ class StackNet(NeuralNetClassifier):
         for callback in self._batch_listeners:
             getattr(callback, hook)(self, batch=(batch.x[0], batch.y[0]), **kwargs)
 
-    def _single(self, step: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _single(self, step: dict[str, Any]) -> dict[str, Tensor]:
         return {"loss": step["loss"], "y_pred": step["y_pred"][0]}
 
     def _record_batch(self, prefix: str, step: dict[str, Tensor], batch: Batch) -> None:

@@ -34,7 +34,9 @@ from skensemble._teachers import (
     teacher_modules,
 )
 from skensemble.batch_ensemble import BatchEnsembleClassifier
+from skensemble.losses import member_divergence
 from skensemble.objectives import (
+    TEACHER_DIVERSITY,
     AdaptiveTerm,
     AttentionTerm,
     DirichletTerm,
@@ -50,6 +52,7 @@ from skensemble.objectives import (
     SharedWeights,
     Term,
     TruncatedTerm,
+    Watched,
 )
 from skensemble.perturbation import Perturbation
 
@@ -119,6 +122,12 @@ class DistilledClassifier(StudentClassifier):
         each feature's standard deviation, for which 1/255 is very little.
     input_range : tuple of float, "auto" or None, default="auto"
         Range that altered rows are kept in; "auto" is (0, 1) for images, none for tables.
+    report_diversity : bool, default=False
+        Record for every epoch, in the student's ``history_`` and with ``verbose=2`` in
+        print, how far the networks of the teacher are apart on the rows that its term is
+        learned on (``train_teacher_diversity``), and the members of a student that has
+        some (``train_diversity``); with a validation split ``valid_`` likewise. Both are
+        `skensemble.metrics.pairwise_kl`, without a temperature.
     n_students : int, default=1
         Students of different seeds, trained together.
     keep : {"all", "first"}, default="all"
@@ -201,6 +210,7 @@ class DistilledClassifier(StudentClassifier):
         ],
         "step": [Interval(numbers.Real, 0, None, closed="neither")],
         "input_range": [StrOptions({"auto"}), tuple, list, None],
+        "report_diversity": ["boolean"],
         "n_students": [Interval(numbers.Integral, 1, None, closed="left")],
         "keep": [StrOptions({"all", "first"})],
         "memory": [str, HasMethods(["cache"]), None],
@@ -229,6 +239,7 @@ class DistilledClassifier(StudentClassifier):
         perturbation: Any = None,
         step: float = 1 / 255,
         input_range: Any = "auto",
+        report_diversity: bool = False,
         n_students: int = 1,
         keep: str = "all",
         memory: Any = None,
@@ -253,6 +264,7 @@ class DistilledClassifier(StudentClassifier):
         self.perturbation = perturbation
         self.step = step
         self.input_range = input_range
+        self.report_diversity = report_diversity
         self.n_students = n_students
         self.keep = keep
         self.memory = memory
@@ -328,6 +340,9 @@ class DistilledClassifier(StudentClassifier):
             objective = SharedWeights(objective, many.n_estimators)
         if self.perturbation is not None and self._teacher_share() > 0:
             objective = perturb(self, objective, recipe, data, given)
+        if self.report_diversity:
+            self._check_diversity(data, many)
+            objective = Watched(objective)
         seeds = [root, *(member_seed(root, number) for number in range(1, self.n_students))]
         members = [
             Member(number, seed, recipe, objective, data) for number, seed in enumerate(seeds)
@@ -434,6 +449,16 @@ class DistilledClassifier(StudentClassifier):
             valid = replace(valid, extras=outside)
         return replace(data, extras={**data.extras, **extras}, valid=valid), objective
 
+    def _check_diversity(self, data: FitData, many: BatchEnsembleClassifier | None) -> None:
+        """Refuse to report what there is nothing of."""
+        if TEACHER_DIVERSITY in data.extras or (many is not None and many.n_estimators > 1):
+            return
+        raise ValueError(
+            "report_diversity=True needs a teacher of at least 2 networks whose term has a weight, "
+            "or a student with members. Got neither; use an ensemble as the teacher, or a "
+            "BatchEnsembleClassifier as the student."
+        )
+
     def _check_members(self, term: Term, n_members: int, given: Given) -> None:
         """Refuse what a student of many members cannot learn."""
         if term.uses_layers:
@@ -476,8 +501,9 @@ class DistilledClassifier(StudentClassifier):
                 "'teacher_logits' do not cover the validation rows of a predefined train_split; "
                 "use ValidSplit, or pass 'teacher'."
             )
-        if layers:
-            return self._layer_extras(layers, recipe, data, given)
+        extras = self._layer_extras(layers, recipe, data, given) if layers else {}
+        if layers and not self.report_diversity:
+            return extras
         sources = [given.X, given.options.get("X_unlabelled")] if outside is None else [outside]
 
         def ask() -> Tensor:
@@ -493,7 +519,12 @@ class DistilledClassifier(StudentClassifier):
 
         who = (None if ready is not None else id(self.teacher_), recipe.dtype)
         logits = given.recall(("logits", *who), ask)
-        return teacher_targets(term, given, who, logits)
+        if not layers:
+            extras = teacher_targets(term, given, who, logits)
+        if self.report_diversity and logits.shape[1] > 1:
+            apart = given.recall((TEACHER_DIVERSITY, who), lambda: member_divergence(logits))
+            extras = {**extras, TEACHER_DIVERSITY: apart.numpy()}
+        return extras
 
     def _layer_extras(
         self, layers: dict[str, str], recipe: Recipe, data: FitData, given: Given

@@ -12,6 +12,7 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
+from skorch.dataset import ValidSplit
 
 from skensemble import (
     BatchEnsembleClassifier,
@@ -21,6 +22,7 @@ from skensemble import (
     StackedGridSearchCV,
 )
 from skensemble._seeding import Purpose, generator
+from skensemble.metrics import pairwise_kl
 from skensemble.perturbation import ODS, ConfODS, Gaussian, Perturbation, TDivSDiv, scaled_step
 
 T = 2.0
@@ -234,6 +236,73 @@ def test_students_are_the_same_stacked_and_alone(table, name):
         other = clone(student).set_params(**settings_).fit(X, y)
         for a, b in zip(stacked.estimators_, other.estimators_, strict=True):
             assert_same_network(a, b, atol=1e-8)
+
+
+def histories(student):
+    return [{k: v for k, v in row.items() if "diversity" in k} for row in student.history_]
+
+
+@pytest.mark.parametrize("name", [None, "confods"])
+def test_diversity_is_reported_on_the_rows_of_the_teachers_term(table, name):
+    X, y, teacher = table
+    net = make_net(batch_size=-1, max_epochs=2, lr=0.0, iterator_train__shuffle=False)
+    body = BatchEnsembleClassifier(net, 2, init="normal")
+    student = DistilledClassifier(
+        teacher, body, perturbation=name, step=0.3, temperature=T, random_state=6
+    )
+    quiet = clone(student).set_params(teacher=FrozenEstimator(teacher)).fit(X, y)
+    assert histories(quiet) == [{}, {}]
+    told = student.set_params(report_diversity=True).fit(X, y)
+    members = told.estimators_[0]
+    for key, value in quiet.module_.state_dict().items():
+        torch.testing.assert_close(told.module_.state_dict()[key], value, rtol=0, atol=0)
+    draw = generator(6, Purpose.PERTURB)
+    for row in histories(told):
+        rows = torch.from_numpy(X)
+        if name is not None:
+            spread = torch.from_numpy(X.std(0))
+            rows = ConfODS(0.3).alter(
+                rows.clone(), lambda r: torch.stack([member.module_(r) for member in teacher]),
+                None, T, draw, spread,
+            )  # fmt: skip
+        expected = {
+            "train_diversity": pairwise_kl(members.predict_members(rows.numpy())),
+            "train_teacher_diversity": pairwise_kl(teacher.predict_members(rows.numpy())),
+        }
+        assert row == pytest.approx(expected, rel=1e-9)
+
+
+def test_diversity_of_held_out_rows_of_several_students_and_of_layers(table, capsys):
+    X, y, teacher = table
+    net = make_net(max_epochs=2, train_split=ValidSplit(3, stratified=True))
+    body = BatchEnsembleClassifier(net, 2, init="normal")
+    student = DistilledClassifier(
+        FrozenEstimator(teacher),
+        body,
+        report_diversity=True,
+        n_students=2,
+        random_state=0,
+        verbose=2,
+    ).fit(X, y)
+    assert "train_teacher_diversity" in capsys.readouterr().out
+    alone = clone(student).set_params(stack=1, verbose=0).fit(X, y)
+    names = {f"{part}_{of}diversity" for part in ("train", "valid") for of in ("", "teacher_")}
+    for one, other in zip(student.estimators_, alone.estimators_, strict=True):
+        for row, expected in zip(histories(one), histories(other), strict=True):
+            assert set(row) == names
+            assert row == pytest.approx(expected, rel=1e-7)
+    by_layer = DistilledClassifier(
+        FrozenEstimator(teacher), net, objective="hint", report_diversity=True, random_state=0
+    ).fit(X, y)
+    assert {k for row in histories(by_layer) for k in row} == {k for k in names if "teacher" in k}
+
+
+def test_diversity_of_nobody_is_refused(table):
+    X, y, teacher = table
+    for args in ({"teacher": teacher[0]}, {"teacher": teacher, "alpha": 0.0}):
+        student = DistilledClassifier(student=make_net(), report_diversity=True, **args)
+        with pytest.raises(ValueError, match="needs a teacher of at least 2 networks"):
+            student.fit(X, y)
 
 
 def test_the_teacher_is_left_as_it_was(table):

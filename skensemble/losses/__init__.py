@@ -21,6 +21,7 @@ from skensemble.losses.distillation import (
 from skensemble.losses.distributions import (
     dirichlet_nll,
     dirichlet_proba,
+    member_divergence,
     proxy_dirichlet,
     proxy_dirichlet_target,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "logit_regression",
     "match_size",
     "mean_logits",
+    "member_divergence",
     "min_norm_weights",
     "per_member",
     "permute_dark_knowledge",

@@ -1,4 +1,4 @@
-"""Losses that fit a Dirichlet distribution to what an ensemble says.
+"""What an ensemble says as a distribution: its spread, and the Dirichlet that fits it.
 
 Gamma functions of large numbers cancel, so all is computed in float64 and returned in
 the dtype of the logits.
@@ -14,7 +14,13 @@ from torch import Tensor
 from skensemble.losses.classification import weighted_mean
 from skensemble.losses.distillation import per_member, require_positive, require_shape
 
-__all__ = ["dirichlet_nll", "dirichlet_proba", "proxy_dirichlet", "proxy_dirichlet_target"]
+__all__ = [
+    "dirichlet_nll",
+    "dirichlet_proba",
+    "member_divergence",
+    "proxy_dirichlet",
+    "proxy_dirichlet_target",
+]
 
 # exp(500) is far beyond any trained network, and its log-gamma does not overflow.
 _LIMIT = 500.0
@@ -202,3 +208,34 @@ def dirichlet_proba(logits: Tensor) -> Tensor:
     """
     wide = logits.double()
     return torch.logaddexp(wide, torch.zeros_like(wide)).softmax(-1).to(logits.dtype)
+
+
+def member_divergence(logits: Tensor) -> Tensor:
+    """Kullback-Leibler divergence between members, mean over ordered pairs.
+
+    ``mean over i != j of KL(p_i || p_j)``, as :func:`skensemble.metrics.pairwise_kl`
+    takes it of probabilities.
+
+    Parameters
+    ----------
+    logits : Tensor of shape (..., n_members, n_classes)
+        Logits of at least two members.
+
+    Returns
+    -------
+    Tensor of shape (...)
+        The mean of each sample, in nats.
+
+    Examples
+    --------
+    >>> import torch
+    >>> member_divergence(torch.tensor([[[0.0, 0.0], [0.0, 0.0]], [[0.0, 1.0], [1.0, 0.0]]]))
+    tensor([0.0000, 0.4621])
+    """
+    n_members = logits.shape[-2]
+    if n_members < 2:
+        raise ValueError(f"Diversity is of at least 2 members. Got {n_members}.")
+    log_p = logits.log_softmax(-1)
+    # The sum over i and j of p_i (l_i - l_j); pairs of a member with itself add nothing.
+    gap = (log_p.exp() * (log_p - log_p.mean(-2, keepdim=True))).sum((-2, -1))
+    return gap / (n_members - 1)

@@ -14,9 +14,11 @@ from skensemble.objectives.base import (
     merge,
 )
 from skensemble.objectives.distilled import (
+    TEACHER_DIVERSITY,
     Distilled,
     Perturbed,
     SharedWeights,
+    Watched,
 )
 from skensemble.objectives.terms import (
     AdaptiveTerm,
@@ -35,6 +37,7 @@ from skensemble.objectives.terms import (
 )
 
 __all__ = [
+    "TEACHER_DIVERSITY",
     "AdaptiveTerm",
     "AttentionTerm",
     "ConfidenceTerm",
@@ -55,5 +58,6 @@ __all__ = [
     "SumCrossEntropy",
     "Term",
     "TruncatedTerm",
+    "Watched",
     "merge",
 ]

@@ -109,6 +109,10 @@ class Objective(Mergeable, ABC):
         """Alter a batch before the forward pass; `look` gives the members' logits of rows."""
         return batch
 
+    def measures(self, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Return further numbers a member ``(member,)``, whose means go to the history."""
+        return {}
+
     def learnable(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
         """Yield parameters of shape ``(member, ...)`` that are trained beside the members."""
         yield from ()

@@ -1,4 +1,7 @@
-"""Labels and teacher's term together; networks of several members; altered rows."""
+"""Labels and teacher's term together, and what is put around them.
+
+Around them are networks of several members, altered rows, and a watch on diversity.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,16 @@ import joblib
 import torch
 from torch import Tensor
 
+from skensemble import losses
 from skensemble._layers import Tap
 from skensemble._loader import Batch
 from skensemble._seeding import Purpose, generator, purpose_seed
 from skensemble.objectives.base import CrossEntropy, Mergeable, Objective, Term, as_like
 from skensemble.objectives.terms import RegressedTerm
 from skensemble.perturbation import Perturbation
+
+# The extra, and the column of the history, that says how far the teacher's members are apart.
+TEACHER_DIVERSITY = "teacher_diversity"
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +79,37 @@ class Distilled(Objective):
 
 
 @dataclass(frozen=True, eq=False)
-class SharedWeights(Objective):
+class _Around(Objective):
+    """Another objective, and something more."""
+
+    inner: Objective
+
+    def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
+        return self.inner(logits, batch)
+
+    def combine(self, logits: Tensor) -> Tensor:
+        return self.inner.combine(logits)
+
+    @property
+    def taps(self) -> tuple[Tap, ...]:
+        return self.inner.taps
+
+    @property
+    def follows_progress(self) -> bool:
+        return self.inner.follows_progress
+
+    def start(self, seeds: Sequence[int], shapes: dict[str, Any], dtype: torch.dtype) -> Objective:
+        return replace(self, inner=self.inner.start(seeds, shapes, dtype))
+
+    def prepare(self, batch: Batch, look: Callable[[Tensor], Tensor]) -> Batch:
+        return self.inner.prepare(batch, look)
+
+    def learnable(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
+        yield from self.inner.learnable()
+
+
+@dataclass(frozen=True, eq=False)
+class SharedWeights(_Around):
     """Another objective, for networks that are several members each (BatchEnsemble).
 
     Logits have the shape ``(network, sample, member, class)``; a network's loss is the
@@ -80,7 +117,6 @@ class SharedWeights(Objective):
     member goes to that member alone.
     """
 
-    inner: Objective
     n_members: int
 
     def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
@@ -104,10 +140,6 @@ class SharedWeights(Objective):
         """Report the mean of the members' probabilities."""
         return logits.softmax(-1).mean(2).log()
 
-    @property
-    def follows_progress(self) -> bool:
-        return self.inner.follows_progress
-
 
 def _spread(part: Any, n_members: int) -> Any:
     """Repeat numbers that differ between networks for each of a network's members."""
@@ -126,13 +158,12 @@ def _spread(part: Any, n_members: int) -> Any:
 
 
 @dataclass(frozen=True, eq=False)
-class Perturbed(Objective):
+class Perturbed(_Around):
     """Another objective, its teacher's term on rows that a perturbation has altered.
 
     What the teacher says is then asked of it for every batch.
     """
 
-    inner: Objective
     term: Term
     perturbation: Perturbation
     teacher: Callable[[Tensor], Tensor]
@@ -150,7 +181,8 @@ class Perturbed(Objective):
     def start(self, seeds: Sequence[int], shapes: dict[str, Any], dtype: torch.dtype) -> Perturbed:
         spread = None if self.spread is None else self.spread.to(shapes["device"], dtype)
         draws = tuple(generator(seed, Purpose.PERTURB) for seed in seeds)
-        return replace(self, draws=draws, spread=spread)
+        inner = self.inner.start(seeds, shapes, dtype)
+        return replace(self, inner=inner, draws=draws, spread=spread)
 
     def prepare(self, batch: Batch, look: Callable[[Tensor], Tensor]) -> Batch:
         x = batch.x if len(batch.x) == len(self.draws) else batch.x[[0] * len(self.draws)]
@@ -166,21 +198,32 @@ class Perturbed(Objective):
         with torch.no_grad():
             said = self.teacher(altered.flatten(0, 1)).transpose(0, 1).to(altered.dtype)
         shape = altered.shape[:2]
-        targets = {k: v.unflatten(0, shape) for k, v in self.term.targets(said).items()}
+        targets = self.term.targets(said)
+        if TEACHER_DIVERSITY in batch.extras:
+            targets = {**targets, TEACHER_DIVERSITY: losses.member_divergence(said)}
+        targets = {name: values.unflatten(0, shape) for name, values in targets.items()}
         extras = {**batch.extras, **targets}
         if self.perturbation.replaces:
             return replace(batch, x=altered, extras=extras)
         return replace(batch, other_x=altered, extras=extras)
 
-    def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
-        return self.inner(logits, batch)
 
-    def combine(self, logits: Tensor) -> Tensor:
-        return self.inner.combine(logits)
+@dataclass(frozen=True, eq=False)
+class Watched(_Around):
+    """Another objective; how far members are apart is recorded every epoch.
 
-    @property
-    def follows_progress(self) -> bool:
-        return self.inner.follows_progress
+    Of the student, where its networks are several members each; of the teacher, where the
+    extras say so. Both are taken on the rows on which the teacher's term is learned.
+    """
+
+    def measures(self, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
+        found = {}
+        if logits.dim() == 4:
+            seen = logits if batch.other is None else batch.other
+            found["diversity"] = losses.member_divergence(seen)
+        if TEACHER_DIVERSITY in batch.extras:
+            found[TEACHER_DIVERSITY] = batch.extras[TEACHER_DIVERSITY]
+        return {name: losses.weighted_mean(one, batch.weight) for name, one in found.items()}
 
 
 def _voices_of(look: Callable[[Tensor], Tensor], x: Tensor, at: int) -> Callable[[Tensor], Tensor]:
