@@ -2,6 +2,7 @@
 
     python benchmarks/distillation.py                       # digits and the two tables
     python benchmarks/distillation.py --cifar cifar10.npz   # and 5,000 images of CIFAR-10
+    python benchmarks/distillation.py --only cifar --cifar cifar10.npz   # one part again
     python benchmarks/distillation.py --quick               # does it run at all?
 
 Digits: half of the rows train, half test; an MLP 64-64-64-10, an ensemble of ten, one
@@ -22,6 +23,7 @@ pickles, seconds the median of five predictions of all test rows.
 from __future__ import annotations
 
 import argparse
+import json
 import pickle
 import statistics
 import time
@@ -254,17 +256,21 @@ def main() -> None:
     out = Path(__file__).resolve().parent / "results" / "distillation.json"
     parser.add_argument("--out", type=Path, default=out)
     args = parser.parse_args()
-    content: dict[str, Any] = {"provenance": provenance(__file__, PACKAGES), "T": T, "alpha": ALPHA}
-    print_machine(content["provenance"])
-    if args.only in (None, "digits"):
-        content["digits"] = digits(args.quick)
-        write_json(args.out, content)  # after each part: the images take long
-    if args.only in (None, "tables"):
-        content["tables"] = taught_by_trees(args.quick)
-        write_json(args.out, content)
-    if args.cifar is not None and args.only in (None, "cifar"):
-        content["cifar"] = cifar(args.cifar, args.quick)
-    write_json(args.out, content)
+    facts = provenance(__file__, PACKAGES)
+    print_machine(facts)
+    parts: dict[str, Callable[[], dict[str, Any]]] = {
+        "digits": lambda: digits(args.quick),
+        "tables": lambda: taught_by_trees(args.quick),
+    }
+    if args.cifar is not None:
+        parts["cifar"] = lambda: cifar(args.cifar, args.quick)
+    content: dict[str, Any] = {"T": T, "alpha": ALPHA}
+    if args.only and args.out.exists():
+        content = json.loads(args.out.read_text())  # the other parts stay
+    for name, run in parts.items():
+        if args.only in (None, name):
+            content[name] = {"provenance": facts, "rows": run()}
+            write_json(args.out, content)  # after each part: the images take long
 
 
 if __name__ == "__main__":
