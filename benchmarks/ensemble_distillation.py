@@ -107,6 +107,11 @@ def load(path: Path | None, preset: Preset) -> dict[str, np.ndarray]:
     else:
         file = load_images(path)
         X, y, X_test, y_test = (file[k] for k in ("X_train", "y_train", "X_test", "y_test"))
+        if len(X) < preset.n_train + preset.n_valid:
+            raise SystemExit(
+                f"The preset wants {preset.n_train + preset.n_valid} training rows. "
+                f"{path} has {len(X)}."
+            )
     a, b = preset.n_train, preset.n_train + preset.n_valid
     return {
         "X": X[:a], "y": y[:a], "X_valid": X[a:b], "y_valid": y[a:b],

@@ -1,12 +1,13 @@
 """Deep ensembles, and what can be learned from them, inside scikit-learn."""
 
-from skensemble import losses, metrics, nn, objectives
+from skensemble import losses, metrics, nn, ntk, objectives
 from skensemble._base import MemberDivergedError
 from skensemble._persistence import load
 from skensemble.batch_ensemble import BatchEnsembleClassifier
 from skensemble.distillation import DistilledClassifier
 from skensemble.ensemble import DeepEnsembleClassifier, NetworkClassifier
 from skensemble.model_selection import StackedGridSearchCV, StackedRandomizedSearchCV
+from skensemble.ntk.classifier import NTKClassifier
 from skensemble.self_distillation import SelfDistiller
 
 __version__ = "0.1.0"
@@ -16,6 +17,7 @@ __all__ = [
     "DeepEnsembleClassifier",
     "DistilledClassifier",
     "MemberDivergedError",
+    "NTKClassifier",
     "NetworkClassifier",
     "SelfDistiller",
     "StackedGridSearchCV",
@@ -24,5 +26,6 @@ __all__ = [
     "losses",
     "metrics",
     "nn",
+    "ntk",
     "objectives",
 ]

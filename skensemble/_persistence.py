@@ -28,6 +28,7 @@ from skensemble._recipe import ELEMENTWISE_OPTIMIZERS, ForgottenRecipe, Recipe, 
 from skensemble.batch_ensemble import BatchEnsembleClassifier
 from skensemble.distillation import DistilledClassifier
 from skensemble.ensemble import DeepEnsembleClassifier, NetworkClassifier
+from skensemble.ntk.classifier import NTKClassifier
 from skensemble.self_distillation import SelfDistiller
 
 FORMAT = 1
@@ -40,6 +41,7 @@ _CLASSES = {
         DistilledClassifier,
         SelfDistiller,
         BatchEnsembleClassifier,
+        NTKClassifier,
     )
 }
 # Where a fitted estimator keeps its networks; one that is missing here is its own network.
@@ -47,11 +49,14 @@ _MEMBERS = {
     "DeepEnsembleClassifier": "estimators_",
     "DistilledClassifier": "estimators_",
     "SelfDistiller": "generations_",
+    "NTKClassifier": "estimators_",
 }
+# What `fit` found out and no network holds.
+_FOUND = ("reg_", "temperature_", "layers_", "n_iter_", "generation_scores_")
 _OPTIMIZERS = {cls.__name__: cls for cls in ELEMENTWISE_OPTIMIZERS}
 _PLAIN = ("outputs_proba", "label_smoothing", "lr", "max_epochs", "batch_size",
           "valid_batch_size", "shuffle", "drop_last", "device", "in_shape", "n_classes",
-          "precision", "writes_input", "rank1")  # fmt: skip
+          "precision", "writes_input", "rank1", "linear")  # fmt: skip
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -82,7 +87,7 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
         "recipe": _describe(estimator),
         "root": getattr(estimator, "_root", None),
         "numbers": getattr(estimator, "_numbers", list(range(len(members)))),
-        "scores": getattr(estimator, "generation_scores_", None),
+        "found": {name: getattr(estimator, name) for name in _FOUND if hasattr(estimator, name)},
         "seeds": [member.random_state for member in members],
         "histories": [member.history_ for member in members],
     }
@@ -140,7 +145,7 @@ def _describe(estimator: Any) -> dict[str, Any]:
     """Describe the recipe, and list the parts of it that the file cannot carry."""
     recipe: Recipe = estimator._recipe.narrow()
     about: dict[str, Any] = {name: getattr(recipe, name) for name in _PLAIN}
-    about["rank1"] = estimator._recipe.rank1
+    about["rank1"], about["linear"] = estimator._recipe.rank1, estimator._recipe.linear
     is_instance = isinstance(recipe.module, nn.Module)
     maker = type(recipe.module) if is_instance else recipe.module
     about["module"] = f"{maker.__module__}.{getattr(maker, '__qualname__', maker)}"
@@ -195,7 +200,7 @@ def load(path: str | os.PathLike[str], module: Any = None) -> Any:
 
     Returns
     -------
-    NetworkClassifier, DeepEnsembleClassifier, DistilledClassifier or SelfDistiller
+    estimator
         The fitted estimator. Teachers, callbacks, ``train_split``, ``compile`` and optimisers that
         are not torch's elementwise ones are not in the file; where the recipe had any,
         `fit` asks for them to be set again.
@@ -250,8 +255,8 @@ def load(path: str | os.PathLike[str], module: Any = None) -> Any:
         estimator._root, estimator._numbers = about["root"], about["numbers"]
     elif cls is DistilledClassifier:
         estimator.teacher_ = None
-    else:
-        estimator.generation_scores_ = about["scores"]
+    for name, value in about["found"].items():
+        setattr(estimator, name, value)
     return estimator
 
 

@@ -72,6 +72,8 @@ class Recipe:
     rank1 : dict or None
         Arguments of `BatchEnsemble`, where a network is many that share their weights; it
         then returns ``(n_samples, n_members, n_classes)``.
+    linear : dict or None
+        Arguments of `Linearised`, where a network is used through its gradients.
     """
 
     module: Any
@@ -100,6 +102,7 @@ class Recipe:
     precision: str | None = None
     writes_input: bool = False
     rank1: dict[str, Any] | None = None
+    linear: dict[str, Any] | None = None
 
     # -- building ----------------------------------------------------------------------
 
@@ -146,6 +149,10 @@ class Recipe:
                     module.eval()(torch.zeros(2, *self.in_shape))
             if self.rank1 is not None:
                 module = BatchEnsemble(module, **self.rank1)
+            if self.linear is not None:
+                from skensemble.ntk.linearised import Linearised  # which imports this module
+
+                module = Linearised(module, **self.linear)
         return module.to(self.dtype)
 
     def narrow(self) -> Recipe:

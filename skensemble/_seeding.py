@@ -30,6 +30,7 @@ class Purpose(IntEnum):
     REGRESSOR = 6
     PERMUTE = 7
     PERTURB = 8
+    PROJECT = 9
 
 
 _TORCH_GENERATOR = threading.RLock()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,12 @@ from torch import Tensor, nn
 
 from skensemble._base import BaseNetworkClassifier
 from skensemble._engine import MemberResult
-from skensemble._fitting import Given
+from skensemble._fitting import Given, Steps
 from skensemble._recipe import Recipe
 from skensemble.batch_ensemble import BatchEnsembleClassifier
 from skensemble.ensemble import NetworkClassifier
+from skensemble.losses import soften
+from skensemble.ntk.classifier import NTKClassifier
 from skensemble.objectives import Term
 
 _CHUNK_ROWS = 4096
@@ -33,24 +36,26 @@ class StudentClassifier(BaseNetworkClassifier):
         """Return the networks that predict."""
         return self.estimators_
 
+    def _by_student(self, logits: Tensor) -> list[tuple[Any, Tensor]]:
+        """Return each student with its own logits, of one network or of several."""
+        students = self._students()
+        return list(zip(students, logits.chunk(len(students)), strict=True))
+
     def _fuse_log_proba(self, logits: Tensor) -> Tensor:
-        log_proba = self._students()[0]._read(logits)
-        if len(logits) == 1:
-            return log_proba[0]
-        return log_proba.logsumexp(0) - math.log(len(logits))
+        each = [student._fuse_log_proba(own) for student, own in self._by_student(logits)]
+        return each[0] if len(each) == 1 else torch.stack(each).logsumexp(0) - math.log(len(each))
 
     def _fuse_proba(self, logits: Tensor) -> Tensor:
-        if len(logits) == 1:
-            return self._students()[0]._fuse_proba(logits)
-        return self._fuse_log_proba(logits).exp()
+        each = [student._fuse_proba(own) for student, own in self._by_student(logits)]
+        return each[0] if len(each) == 1 else torch.stack(each).mean(0)
 
     def _fuse_score(self, logits: Tensor) -> Tensor:
-        if len(logits) == 1:
+        if len(self._students()) == 1:
             return self._students()[0]._fuse_score(logits)
         return self._fuse_log_proba(logits)
 
     def _teaching(self, logits: Tensor) -> Tensor:
-        return self._students()[0]._teaching(logits)
+        return torch.cat([student._teaching(own) for student, own in self._by_student(logits)])
 
     def _make_student(self, recipe: Recipe, seed: int, result: MemberResult) -> Any:
         source: Any = self._recipe_source()
@@ -98,6 +103,29 @@ class StudentClassifier(BaseNetworkClassifier):
     def history_(self) -> list[dict[str, Any]]:
         """The training record of `module_`."""
         return self._students()[0].history_
+
+
+def kernel_student(
+    source: NTKClassifier,
+    seed: int,
+    given: Given,
+    said: Tensor | None,
+    settings: dict[str, Any],
+    *,
+    class_weight: Any,
+) -> Steps:
+    """Fit a clone of a kernel machine to labels and to what a teacher said of all rows.
+
+    Its targets are ``(1 - alpha) y + alpha p``, `p` the teacher's probabilities at the
+    temperature: what squared errors from either, weighed so, have as their minimum.
+    """
+    student = clone(source).set_params(random_state=seed, class_weight=class_weight)
+    options = {}
+    if said is not None:
+        p = soften(said.double(), settings["temperature"], settings.get("averaging", "proba"))
+        options = {"taught": (p.numpy(), float(settings["alpha"]))}
+    yield from student._steps(replace(given, options=options))
+    return student
 
 
 def teacher_targets(term: Term, given: Given, key: Any, logits: Tensor) -> dict[str, np.ndarray]:

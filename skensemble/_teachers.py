@@ -80,7 +80,7 @@ def count_teachers(teacher: Any) -> int:
     inner = unwrap(teacher)
     if not isinstance(inner, BaseNetworkClassifier):
         return 1
-    if getattr(inner, "joint", False):
+    if getattr(inner, "joint", False) or getattr(inner, "combine", None) == "sum":
         return 1
     return sum(getattr(network, "n_members", 1) for network in inner._networks())
 
@@ -152,9 +152,9 @@ class Teacher:
 
     def __init__(self, teacher: Any, classes: np.ndarray, why: str) -> None:
         inner = unwrap(teacher)
-        if not isinstance(inner, BaseNetworkClassifier):
+        if not isinstance(inner, BaseNetworkClassifier) or inner._recipe.linear is not None:
             raise ValueError(
-                f"{why} differentiates the teacher by its input, so it must be an estimator of "
+                f"{why} differentiates the teacher by its input, so it must be made of networks of "
                 f"skensemble. Got {type(inner).__name__}; leave 'perturbation' out."
             )
         self._inner = inner
@@ -183,7 +183,7 @@ class Teacher:
 def teacher_modules(teacher: Any, objective: str) -> list[nn.Module]:
     """Return the networks a teacher is made of."""
     inner = unwrap(teacher)
-    if isinstance(inner, BaseNetworkClassifier):
+    if isinstance(inner, BaseNetworkClassifier) and inner._recipe.linear is None:
         return list(inner._networks())
     if isinstance(inner, NeuralNetClassifier):
         return [inner.module_]

@@ -22,7 +22,7 @@ from skensemble._private import HasMethods, Interval, StrOptions, fit_context
 from skensemble._recipe import ForgottenRecipe, Recipe
 from skensemble._seeding import Purpose, member_seed, purpose_seed, root_seed
 from skensemble._sharding import SAMPLE_ROWS, Member, Training
-from skensemble._students import StudentClassifier, teacher_targets
+from skensemble._students import StudentClassifier, kernel_student, teacher_targets
 from skensemble._teachers import (
     check_given_logits,
     count_teachers,
@@ -35,6 +35,7 @@ from skensemble._teachers import (
 )
 from skensemble.batch_ensemble import BatchEnsembleClassifier
 from skensemble.losses import member_divergence
+from skensemble.ntk.classifier import NTKClassifier
 from skensemble.objectives import (
     TEACHER_DIVERSITY,
     AdaptiveTerm,
@@ -80,11 +81,12 @@ class DistilledClassifier(StudentClassifier):
         clones are unfitted: each fold then trains a teacher of its own, which has not
         seen the fold's test rows. ``FrozenEstimator(teacher)`` is never fitted again.
         ``None`` is an ensemble of five networks of the student's recipe.
-    student : NeuralNetClassifier, Module class or instance, or BatchEnsembleClassifier
+    student : net, Module class or instance, BatchEnsembleClassifier or NTKClassifier
         The recipe; see `NetworkClassifier`. A `BatchEnsembleClassifier` is a student of
         several members; with its ``merge="factor-mean"`` they are folded into one network
-        in the end (LatentBE). ``None`` takes that of the teacher's member
-        where there is one, and the default network otherwise.
+        in the end (LatentBE). An `NTKClassifier` is fitted to ``(1 - alpha) y + alpha p`` with
+        the teacher's probabilities `p` at the temperature. ``None`` takes that of the
+        teacher's member where there is one, and the default network otherwise.
     objective : str or Term, default="label"
         "label", "logit" [2]_, "feature" [3]_, "hint", "attention", "relation",
         "truncated" [4]_, "adaptive" (AE-KD), "dirichlet" (EnD²), "proxy-dirichlet", or an
@@ -319,6 +321,9 @@ class DistilledClassifier(StudentClassifier):
     def _steps(self, given: Given) -> Steps:
         root = root_seed(self.random_state)
         source = self._recipe_source()
+        if isinstance(source, NTKClassifier):
+            yield from self._teach_kernels(source, given, root)
+            return
         many = source if isinstance(source, BatchEnsembleClassifier) else None
         recipe, data = self._prepare(source if many is None else many.estimator, given, root)
         recipe = recipe if many is None else many._widen(recipe)
@@ -343,7 +348,7 @@ class DistilledClassifier(StudentClassifier):
         if self.report_diversity:
             self._check_diversity(data, many)
             objective = Watched(objective)
-        seeds = [root, *(member_seed(root, number) for number in range(1, self.n_students))]
+        seeds = self._seeds(root)
         members = [
             Member(number, seed, recipe, objective, data) for number, seed in enumerate(seeds)
         ]
@@ -367,6 +372,38 @@ class DistilledClassifier(StudentClassifier):
         if lost:
             raise MemberDivergedError.of(lost, self.n_students)
         self._recipe = recipe
+        self.estimators_ = students if self.keep == "all" else students[:1]
+
+    def _seeds(self, root: int) -> list[int]:
+        return [root, *(member_seed(root, number) for number in range(1, self.n_students))]
+
+    def _teach_kernels(self, source: NTKClassifier, given: Given, root: int) -> Steps:
+        """Let kernel machines learn the teacher's probabilities, in closed form."""
+        if self.objective != "label" or self.perturbation is not None or self.report_diversity:
+            raise ValueError(
+                "An NTKClassifier learns from its teacher's probabilities alone. Got "
+                f"objective={self.objective!r}, perturbation={self.perturbation!r}, "
+                f"report_diversity={self.report_diversity}; use 'label', None and False."
+            )
+        if given.options.get("X_unlabelled") is not None:
+            raise ValueError("An NTKClassifier as the student does not take 'X_unlabelled'.")
+        data = self._check_fit(given)
+        ready = given.options.get("teacher_logits")
+        if ready is None:
+            weight = given.sample_weight if self.class_weight is None else data.weight
+            self.teacher_ = yield from self._find_teacher(given, weight, root)
+            said = teacher_logits(self.teacher_, given.X, self.classes_, torch.float64)
+        else:
+            self.teacher_ = None
+            said = check_given_logits(ready, len(data.X), len(self.classes_), torch.float64)
+        settings: dict[str, Any] = {"temperature": self.temperature, "alpha": self.alpha}
+        if self.averaging == "logit":
+            settings["averaging"] = "logit"
+        students = []
+        for seed in self._seeds(root):
+            args = source, seed, given, said, settings
+            students.append((yield from kernel_student(*args, class_weight=self.class_weight)))
+        self._recipe = students[0]._recipe
         self.estimators_ = students if self.keep == "all" else students[:1]
 
     # -- the teacher ---------------------------------------------------------------------

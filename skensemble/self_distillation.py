@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 
 from skensemble._base import MemberDivergedError
 from skensemble._fitting import Given, Steps, fit_alone
@@ -15,9 +16,10 @@ from skensemble._private import Interval, StrOptions, fit_context
 from skensemble._recipe import Recipe
 from skensemble._seeding import Purpose, member_seed, purpose_seed, root_seed
 from skensemble._sharding import Member, Training
-from skensemble._students import StudentClassifier, teacher_targets
+from skensemble._students import StudentClassifier, kernel_student, teacher_targets
 from skensemble._teachers import teacher_logits
 from skensemble.ensemble import NetworkClassifier
+from skensemble.ntk.classifier import NTKClassifier
 from skensemble.objectives import (
     ConfidenceTerm,
     Distilled,
@@ -38,8 +40,9 @@ class SelfDistiller(StudentClassifier):
 
     Parameters
     ----------
-    estimator : NeuralNetClassifier, Module class or instance, default=None
-        The recipe of a generation; see `NetworkClassifier`.
+    estimator : NeuralNetClassifier, Module class or instance, or NTKClassifier, default=None
+        The recipe of a generation; see `NetworkClassifier`. Or an `NTKClassifier`, whose
+        generations are fitted to ``(1 - alpha) y + alpha p``.
     n_generations : int, default=1
         Generations after the first.
     variant : {"label", "cwtm", "dkpp"}, default="label"
@@ -161,6 +164,9 @@ class SelfDistiller(StudentClassifier):
 
     def _steps(self, given: Given) -> Steps:
         root = root_seed(self.random_state)
+        if isinstance(self.estimator, NTKClassifier):
+            yield from self._kernel_steps(self.estimator, given, root)
+            return
         recipe, plain = self._prepare(self.estimator, given, root)
         objective: Objective = recipe.objective()
         data = plain
@@ -186,6 +192,25 @@ class SelfDistiller(StudentClassifier):
             self.generation_scores_ = [
                 {name: one.history_[-1][name] for name in names} for one in generations
             ]
+
+    def _kernel_steps(self, source: NTKClassifier, given: Given, root: int) -> Steps:
+        if self.variant != "label":
+            raise ValueError(
+                "Generations of an NTKClassifier learn probabilities: variant='label'. "
+                f"Got {self.variant!r}."
+            )
+        self._check_fit(given)
+        settings = {"temperature": self.temperature, "alpha": self.alpha}
+        generations: list[Any] = []
+        said = None
+        for number in range(self.n_generations + 1):
+            seed = member_seed(root, number) if number else root
+            args = source, seed, given, said, settings
+            one = yield from kernel_student(*args, class_weight=self.class_weight)
+            said = teacher_logits(one, given.X, self.classes_, torch.float64)
+            generations.append(one)
+        self._recipe = generations[0]._recipe
+        self.generations_, self.generation_scores_ = generations, None
 
     def _learn_from(
         self, teacher: NetworkClassifier, recipe: Recipe, data: FitData, given: Given, seed: int

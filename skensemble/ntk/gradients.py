@@ -1,0 +1,496 @@
+"""Gradients of every sample's outputs by the parameters, layer by layer.
+
+A linear layer's gradient is the outer product ``g ⊗ a`` of what it was given, ``a``, and
+of how an output moves with what it put out, ``g``. Nobody needs to write that product down:
+the inner product of two such gradients is ``(a·a') (g·g')``. Layers that act at many places
+(convolutions, linear layers of tokens) and norms are written out, one batched product each.
+
+One forward pass and one backward pass an output give all of it for a whole batch. What
+the layers do not explain, found out once on two rows, is differentiated by ``torch.func``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call, jacrev, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+KNOWN = {nn.Linear, *CONVOLUTIONS, *BATCH_NORMS, nn.LayerNorm, nn.GroupNorm}
+_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-8}
+
+
+@dataclass
+class Product:
+    """Gradients ``g ⊗ a`` of one linear layer that acts once a sample.
+
+    `a` has the shape ``(sample, input)``, with a column of ones last where there is a bias;
+    `g` the shape ``(sample, output of the network, output of the layer)``.
+    """
+
+    names: tuple[str, ...]
+    a: Tensor
+    g: Tensor
+
+    def written_out(self) -> dict[str, Tensor]:
+        """Return the gradient by each parameter."""
+        weight = self.names[0]
+        n_in = self.a.shape[1] - (len(self.names) - 1)
+        found = {weight: self.g.unsqueeze(-1) * self.a[:, None, None, :n_in]}
+        if len(self.names) > 1:
+            found[self.names[1]] = self.g
+        return found
+
+
+@dataclass
+class Explicit:
+    """Gradients by some parameters, written out: ``(sample, output, number)``."""
+
+    names: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    j: Tensor
+
+    def written_out(self) -> dict[str, Tensor]:
+        """Return the gradient by each parameter."""
+        sizes = [math.prod(shape) for shape in self.shapes]
+        parts = self.j.split(sizes, -1)
+        return {
+            name: part.reshape(*part.shape[:-1], *shape)
+            for name, shape, part in zip(self.names, self.shapes, parts, strict=True)
+        }
+
+
+Part = Product | Explicit
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One use of a layer: its input, and where its output stands in the graph."""
+
+    layer: nn.Module
+    given: Tensor
+    edge: Any
+    shape: tuple[int, ...]
+
+    def no_slope(self) -> Tensor:
+        """Return the slope of an output that does not depend on this layer."""
+        return self.given.new_zeros(self.shape)
+
+
+class Gradients:
+    """What maps rows to the gradients of a module's outputs by its parameters.
+
+    Parameters
+    ----------
+    module : Module
+        In evaluation mode each row must be treated by itself.
+    sample : Tensor of shape (2 or more, ...)
+        Rows to find out on what the layers explain.
+    outputs : {"full", "trace", "last"} or int
+        All outputs, each by itself; all outputs as one long gradient, divided by the root
+        of their number; the features that the last linear layer is given; or one output.
+    layers : bool
+        Whether layers are looked into at all; ``torch.func`` does everything otherwise.
+
+    Attributes
+    ----------
+    n_outputs : int
+        Rows of the kernel a sample.
+    report : dict of str to str
+        For each parameter, how it is differentiated.
+    """
+
+    def __init__(
+        self, module: nn.Module, sample: Tensor, outputs: str | int = "full", layers: bool = True
+    ) -> None:
+        self.module = module
+        self.outputs = outputs
+        trained = {k: p for k, p in module.named_parameters() if p.requires_grad}
+        self.parameters = {k: p.detach() for k, p in trained.items()}
+        if not trained:
+            raise ValueError("The module has no parameters that require gradients.")
+        self._owners = _owners(module)
+        self._layers: set[nn.Module] = set()
+        with evaluating(module):
+            self.all_outputs = _check_independence(module, sample[:2])
+            self.picked = self._pick_outputs()
+            self.n_outputs = 1 if outputs in ("trace", "last") else len(self.picked)
+            if outputs == "last":
+                self._head = _last_linear(module, sample[:2])
+                self.report = dict.fromkeys(self._owners[self._head].values(), "layer")
+            else:
+                self.report = self._find_layers(sample[:2]) if layers else {}
+                for name in self.parameters:
+                    self.report.setdefault(name, "torch.func")
+        self._left = [name for name, how in self.report.items() if how == "torch.func"]
+
+    def _pick_outputs(self) -> list[int]:
+        if isinstance(self.outputs, str):
+            if self.outputs not in ("full", "trace", "last"):
+                raise ValueError(
+                    "The 'outputs' must be 'full', 'trace', 'last' or the number of one output. "
+                    f"Got {self.outputs!r} instead."
+                )
+            return list(range(self.all_outputs))
+        if not 0 <= self.outputs < self.all_outputs:
+            raise ValueError(
+                f"The module has {self.all_outputs} outputs, so 'outputs' must be a number from 0 "
+                f"to {self.all_outputs - 1}. Got {self.outputs}."
+            )
+        return [int(self.outputs)]
+
+    # -- which layers explain their parameters -----------------------------------------------
+
+    def _find_layers(self, sample: Tensor) -> dict[str, str]:
+        """Return how each parameter is differentiated, after a look at two rows."""
+        # A parameter of several layers has a name that is not among ours for all but one.
+        self._layers = {
+            layer
+            for layer, names in self._owners.items()
+            if type(layer) in KNOWN and all(name in self.parameters for name in names.values())
+        }
+        ours: dict[str, Tensor] = {}
+        for part in self._layer_parts(sample, ends_only=True):
+            ours.update(part.written_out())
+        report = {}
+        for name, true in self._true_gradients(sample).items():
+            if name in ours and _close(ours[name], true):
+                report[name] = "layer"
+            elif not any(bool(one.any()) for one in true):
+                report[name] = "unused"
+            else:
+                report[name] = "torch.func"
+        for layer in list(self._layers):  # which go as a whole
+            names = self._owners[layer].values()
+            if any(report[name] == "torch.func" for name in names):
+                self._layers.discard(layer)
+                report.update(dict.fromkeys(names, "torch.func"))
+        return report
+
+    def _true_gradients(self, sample: Tensor) -> dict[str, Tensor]:
+        """Differentiate the first and the last output of two rows in the plainest way."""
+        live = {k: p.clone().requires_grad_() for k, p in self.parameters.items()}
+        found: dict[str, list[Tensor]] = {k: [] for k in live}
+        with torch.enable_grad():
+            for row in sample:
+                out = functional_call(self.module, live, (row.unsqueeze(0).clone(),))[0]
+                for at in (self.picked[0], self.picked[-1]):
+                    grads = torch.autograd.grad(
+                        out[at], list(live.values()), retain_graph=True, allow_unused=True
+                    )
+                    for name, grad in zip(live, grads, strict=True):
+                        found[name].append(torch.zeros_like(live[name]) if grad is None else grad)
+        return {k: torch.stack(v).unflatten(0, (len(sample), 2)) for k, v in found.items()}
+
+    # -- gradients ---------------------------------------------------------------------------
+
+    def parts(self, x: Tensor) -> list[Part]:
+        """Return the gradients for a batch of rows."""
+        with evaluating(self.module):
+            if self.outputs == "last":
+                return [self._last_features(x)]
+            found: list[Part] = self._layer_parts(x) if self._layers else []
+            if self._left:
+                found.append(self._functional_part(x))
+        if self.outputs == "trace":
+            return [_as_one_output(part) for part in found]
+        return found
+
+    def numbers_per_row(self) -> int:
+        """Return how many numbers `parts` keeps of one row."""
+        rows = len(self.picked)
+        if self.outputs == "last":
+            return self._head.in_features + 1
+        total = 0
+        for layer in self._layers:
+            size = sum(self.parameters[name].numel() for name in self._owners[layer].values())
+            if isinstance(layer, nn.Linear):
+                size = min(size, layer.in_features + 1 + layer.out_features)
+            total += size
+        return rows * (total + sum(self.parameters[name].numel() for name in self._left))
+
+    def _last_features(self, x: Tensor) -> Explicit:
+        seen: list[Tensor] = []
+        handle = self._head.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+        try:
+            with torch.no_grad():
+                self.module(x.clone())
+        finally:
+            handle.remove()
+        features = seen[-1]
+        names = tuple(self._owners[self._head].values())
+        if len(names) > 1:
+            features = torch.cat([features, features.new_ones(len(x), 1)], 1)
+        shapes: tuple[tuple[int, ...], ...] = ((self._head.in_features,), ())[: len(names)]
+        return Explicit(names, shapes, features.unsqueeze(1))
+
+    def _layer_parts(self, x: Tensor, ends_only: bool = False) -> list[Part]:
+        calls, out = self._run(x)
+        edges = [call.edge for call in calls]
+        picked = [self.picked[0], self.picked[-1]] if ends_only else self.picked
+        slopes: list[list[Tensor]] = [[] for _ in calls]
+        for number, at in enumerate(picked if edges else ()):
+            last = number == len(picked) - 1
+            with torch.enable_grad():
+                total = out[:, at].sum()
+            grads = torch.autograd.grad(total, edges, retain_graph=not last, allow_unused=True)
+            for mine, call, grad in zip(slopes, calls, grads, strict=True):
+                mine.append(call.no_slope() if grad is None else grad)
+        by_layer: dict[nn.Module, list[tuple[Tensor, Tensor]]] = {}
+        for call, grads_of in zip(calls, slopes, strict=True):
+            by_layer.setdefault(call.layer, []).append((call.given, torch.stack(grads_of, 1)))
+        return [_part(layer, self._owners[layer], uses, len(x)) for layer, uses in by_layer.items()]
+
+    def _run(self, x: Tensor) -> tuple[list[_Call], Tensor]:
+        """Run the module, and note what each layer is given and puts out."""
+        calls: list[_Call] = []
+
+        def note(layer: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> None:
+            fits = len(given) == 1 and out.requires_grad and len(given[0]) == len(out) == len(x)
+            if fits:
+                edge = torch.autograd.graph.get_gradient_edge(out)
+                calls.append(_Call(layer, given[0].detach(), edge, tuple(out.shape)))
+
+        handles = [layer.register_forward_hook(note) for layer in self._layers]
+        frozen = [p for p in self.module.parameters() if p.requires_grad]
+        try:
+            for parameter in frozen:
+                parameter.requires_grad_(False)
+            with torch.enable_grad():
+                out = self.module(x.detach().requires_grad_().clone())
+        finally:
+            for parameter in frozen:
+                parameter.requires_grad_(True)
+            for handle in handles:
+                handle.remove()
+        return calls, out
+
+    def _functional_part(self, x: Tensor) -> Explicit:
+        """Differentiate what no layer explains, a row at a time under vmap."""
+        others = {k: p for k, p in self.parameters.items() if k not in self._left}
+        mine = {k: self.parameters[k] for k in self._left}
+
+        def outputs(part: dict[str, Tensor], row: Tensor) -> Tensor:
+            out = functional_call(self.module, {**others, **part}, (row.unsqueeze(0),))[0]
+            return out[self.picked]
+
+        found = vmap(jacrev(outputs), in_dims=(None, 0))(mine, x)
+        flat = [found[name].flatten(2) for name in self._left]
+        shapes = tuple(tuple(mine[name].shape) for name in self._left)
+        return Explicit(tuple(self._left), shapes, torch.cat(flat, -1).detach())
+
+
+# -- layers ----------------------------------------------------------------------------------
+
+
+def _part(
+    layer: nn.Module, names: dict[str, str], uses: list[tuple[Tensor, Tensor]], n_rows: int
+) -> Part:
+    """Return the gradients of a layer, from what it was given and the slopes of its output."""
+    given, slope = uses[0]
+    if isinstance(layer, nn.Linear) and len(uses) == 1 and given.dim() == 2:
+        if "bias" in names:
+            given = torch.cat([given, given.new_ones(n_rows, 1)], 1)
+        return Product(tuple(names.values()), given, slope)
+    total: dict[str, Tensor] = {}
+    for given, slope in uses:
+        for attribute, value in _written_out(layer, given, slope).items():
+            total[attribute] = total[attribute] + value if attribute in total else value
+    shapes = tuple(tuple(getattr(layer, attribute).shape) for attribute in names)
+    flat = [total[attribute].flatten(2) for attribute in names]
+    return Explicit(tuple(names.values()), shapes, torch.cat(flat, -1))
+
+
+def _written_out(layer: nn.Module, given: Tensor, slope: Tensor) -> dict[str, Tensor]:
+    """Return gradients ``(sample, output, ...)`` by weight and bias of one use of a layer."""
+    if isinstance(layer, nn.Linear):
+        a = given.reshape(len(given), -1, given.shape[-1])
+        g = slope.reshape(*slope.shape[:2], -1, slope.shape[-1])
+        return {"weight": _products(g.transpose(2, 3), a), "bias": g.sum(2)}
+    if isinstance(layer, CONVOLUTIONS):
+        g = slope.flatten(3)
+        return {"weight": _by_filter(layer, given, g), "bias": g.sum(-1)}
+    if isinstance(layer, nn.LayerNorm):
+        shape = tuple(layer.normalized_shape)
+        unit = F.layer_norm(given, shape, eps=layer.eps).unsqueeze(1)
+        middle = tuple(range(2, slope.dim() - len(shape)))
+        products = (slope * unit, slope)
+        weight, bias = (one.sum(middle) if middle else one for one in products)
+        return {"weight": weight, "bias": bias}
+    if isinstance(layer, nn.GroupNorm):
+        unit = F.group_norm(given, layer.num_groups, eps=layer.eps)
+    else:
+        norm: Any = layer
+        unit = F.batch_norm(given, norm.running_mean, norm.running_var, eps=norm.eps)
+    unit, g = unit.unsqueeze(1).unsqueeze(-1).flatten(3), slope.unsqueeze(-1).flatten(3)
+    return {"weight": (g * unit).sum(-1), "bias": g.sum(-1)}
+
+
+def _products(g: Tensor, a: Tensor) -> Tensor:
+    """Multiply ``(sample, output, channel, place)`` with ``(sample, place, input)``."""
+    return torch.bmm(g.flatten(1, 2), a).unflatten(1, g.shape[1:3])
+
+
+def _by_filter(layer: Any, given: Tensor, g: Tensor) -> Tensor:
+    """Return gradients by the filters of a convolution, its slopes with places in one axis."""
+    a = _patches(layer, given)
+    groups = layer.groups
+    a = a.unflatten(1, (groups, -1)).flatten(0, 1)
+    n_rows, n_outputs, n_channels, _ = g.shape
+    g = g.unflatten(2, (groups, -1)).transpose(1, 2).flatten(0, 1)
+    found = _products(g, a.transpose(1, 2))  # (sample * group, output, channel, input * place)
+    found = found.unflatten(0, (n_rows, groups)).transpose(1, 2)
+    return found.reshape(n_rows, n_outputs, n_channels, *layer.weight.shape[1:])
+
+
+def _patches(layer: Any, given: Tensor) -> Tensor:
+    """Return what each place of a convolution sees, ``(sample, channel * tap, place)``."""
+    kernel, dilation = layer.kernel_size, layer.dilation
+    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+    x = F.pad(given, _padding(layer), mode=mode)
+    if x.dim() == 3:
+        return F.unfold(
+            x.unsqueeze(2), (1, *kernel), dilation=(1, *dilation), stride=(1, *layer.stride)
+        )
+    if x.dim() == 4:
+        return F.unfold(x, kernel, dilation=dilation, stride=layer.stride)
+    spans = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+    taps = []
+    for offset in itertools.product(*(range(k) for k in kernel)):
+        where = tuple(
+            slice(o * d, size - span + o * d, s)
+            for o, d, s, size, span in zip(
+                offset, dilation, layer.stride, x.shape[2:], spans, strict=True
+            )
+        )
+        taps.append(x[(slice(None), slice(None), *where)].flatten(2))
+    return torch.stack(taps, 2).flatten(1, 2)
+
+
+def _padding(layer: Any) -> list[int]:
+    """Return the padding of a convolution as `F.pad` wants it, last axis first."""
+    if layer.padding == "valid":
+        return [0] * (2 * len(layer.kernel_size))
+    if layer.padding == "same":
+        totals = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
+        return [side for t in reversed(totals) for side in (t // 2, t - t // 2)]
+    return [p for p in reversed(layer.padding) for _ in range(2)]
+
+
+# -- several batches, several outputs ----------------------------------------------------------
+
+
+def join(batches: Sequence[list[Part]]) -> list[Part]:
+    """Put the gradients of consecutive batches after each other."""
+    if len(batches) == 1:
+        return batches[0]
+    joined: list[Part] = []
+    for parts in zip(*batches, strict=True):
+        first: Any = parts[0]
+        if isinstance(first, Product):
+            a, g = (torch.cat([getattr(part, name) for part in parts]) for name in "ag")
+            joined.append(Product(first.names, a, g))
+        else:
+            j = torch.cat([part.j for part in parts])  # type: ignore[union-attr]
+            joined.append(Explicit(first.names, first.shapes, j))
+    return joined
+
+
+def _as_one_output(part: Part) -> Part:
+    """Chain the gradients of all outputs, divided by the root of their number."""
+    if isinstance(part, Product):
+        g = part.g.flatten(1).unsqueeze(1)
+        return Product(part.names, part.a, g / part.g.shape[1] ** 0.5)
+    return Explicit(
+        part.names, part.shapes, part.j.flatten(1).unsqueeze(1) / part.j.shape[1] ** 0.5
+    )
+
+
+# -- modules -----------------------------------------------------------------------------------
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Put a module into evaluation mode for a while, without kernels that have no derivative."""
+    modes = {part: part.training for part in module.modules()}
+    fused = torch.backends.mha.get_fastpath_enabled()
+    module.eval()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+        for part, mode in modes.items():
+            part.training = mode
+
+
+def _owners(module: nn.Module) -> dict[nn.Module, dict[str, str]]:
+    """Return, for each part with parameters of its own, their full names."""
+    found: dict[nn.Module, dict[str, str]] = {}
+    for prefix, part in module.named_modules():
+        names = {
+            k: f"{prefix}.{k}" if prefix else k
+            for k, p in part._parameters.items()
+            if p is not None
+        }
+        if names:
+            found[part] = names
+    return found
+
+
+def _check_independence(module: nn.Module, sample: Tensor) -> int:
+    """Make sure that rows do not see each other; return the number of outputs."""
+    with torch.no_grad():
+        both = module(sample.clone())
+        alone = module(sample[[0, 0]])[:1]
+    if both.dim() != 2 or len(both) != len(sample):
+        raise ValueError(
+            "The module must map (n_samples, ...) to (n_samples, n_outputs). "
+            f"Got outputs of shape {tuple(both.shape)} for {len(sample)} rows."
+        )
+    if not torch.allclose(both[:1], alone, rtol=1e-3, atol=1e-5):
+        raise ValueError(
+            "The module's output for a row depends on the other rows of the batch, so it has no "
+            "tangent kernel. Batch normalisation needs running statistics "
+            "(track_running_stats=True)."
+        )
+    return both.shape[1]
+
+
+def _last_linear(module: nn.Module, sample: Tensor) -> nn.Linear:
+    """Return the linear layer that runs last."""
+    order: list[tuple[nn.Linear, Tensor]] = []
+    handles = [
+        part.register_forward_hook(lambda layer, _, out: order.append((layer, out)))
+        for part in module.modules()
+        if type(part) is nn.Linear
+    ]
+    try:
+        with torch.no_grad():
+            out = module(sample.clone())
+    finally:
+        for handle in handles:
+            handle.remove()
+    if not order or not torch.equal(order[-1][1], out):
+        raise ValueError(
+            "The features of the last layer are what its torch.nn.Linear is given, and this module "
+            "does not end in one. Use features='ntk'."
+        )
+    return order[-1][0]
+
+
+def _close(ours: Tensor, true: Tensor) -> bool:
+    scale = float(true.abs().max())
+    tolerance = _TOLERANCE.get(true.dtype, 1e-2)
+    return ours.shape == true.shape and float((ours - true).abs().max()) <= tolerance * scale
