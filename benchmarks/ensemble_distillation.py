@@ -12,8 +12,8 @@ Nothing is chosen by test rows; temperature 4, alpha 0.9 (1 for Proxy-EnD² and 
 students with members) and a step of 1/255 are the source's.
 
 Every (seed, method) is written to `--work` when it is done and not run again, so that the
-script may be stopped at any time. Preset `cpu`: 5,000 training and 1,000 held-out images
-of CIFAR-10, pooled to 16 x 16 by the network, a ResNet-8 of width 8, 12 epochs, three
+script may be stopped at any time. Preset `cpu`: 4,000 training and 1,000 held-out images
+of CIFAR-10, pooled to 16 x 16 by the network, a ResNet-8 of width 8, 10 epochs, three
 seeds. Preset `paper`: 45,000 and
 5,000 images, WRN-28-1-like depth, 200 epochs, the source's schedule. `--data` names a
 file with ``X_train, y_train, X_test, y_test``, images as bytes (n, 32, 32, 3).
@@ -70,7 +70,7 @@ class Preset:
 
 
 PRESETS = {
-    "cpu": Preset(5_000, 1_000, 5_000, 8, 8, 12, 3, pool=2),
+    "cpu": Preset(4_000, 1_000, 5_000, 8, 8, 10, 3, pool=2),
     "paper": Preset(45_000, 5_000, 10_000, 26, 16, 200, 3),
     "quick": Preset(96, 60, 48, 8, 4, 1, 1, 2, pool=2),
 }
