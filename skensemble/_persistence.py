@@ -66,9 +66,9 @@ _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 def save(estimator: Any, path: str | os.PathLike[str]) -> None:
     """Write a fitted estimator; see ``BaseNetworkClassifier.save``."""
     members = getattr(estimator, _MEMBERS.get(type(estimator).__name__, ""), [estimator])
-    if members[0] is not estimator and isinstance(members[0], BatchEnsembleClassifier):
+    if members[0] is not estimator and type(members[0]) is not NetworkClassifier:
         raise ValueError(
-            "save() does not write students that are BatchEnsembleClassifiers inside of a "
+            f"save() does not write students that are {type(members[0]).__name__}s inside of a "
             f"{type(estimator).__name__}. Save the student itself, estimators_[0].save(path), or "
             "use pickle or joblib."
         )

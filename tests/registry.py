@@ -17,6 +17,7 @@ from skensemble import (
     StackedRandomizedSearchCV,
 )
 from skensemble.nn import MLP
+from skensemble.ntk import NTKFeatures
 
 
 def cheap_net(**kwargs) -> NeuralNetClassifier:
@@ -67,6 +68,8 @@ ESTIMATORS: list[BaseEstimator] = [
     NTKClassifier(cheap_net(), features="trace", n_estimators=2, combine="sum"),
     NTKClassifier(cheap_net(), features="gp", n_estimators=2, class_weight="balanced"),
     NTKClassifier(cheap_net(), solver="cg"),
+    NTKFeatures(cheap_net(), random_state=0),
+    NTKFeatures(cheap_net(), features="gp", n_components=7, random_state=0),
     DistilledClassifier(DeepEnsembleClassifier(cheap_net(), 2), NTKClassifier(cheap_net())),
     SelfDistiller(NTKClassifier(cheap_net()), temperature=1.0),
     SelfDistiller(cheap_net()),
@@ -89,5 +92,6 @@ ESTIMATORS: list[BaseEstimator] = [
 
 def public_estimators() -> list[type]:
     """Return the estimator classes that the package exports."""
-    names = [getattr(skensemble, name) for name in skensemble.__all__]
+    modules = (skensemble, skensemble.ntk)
+    names = [getattr(module, name) for module in modules for name in module.__all__]
     return [obj for obj in names if isinstance(obj, type) and issubclass(obj, BaseEstimator)]

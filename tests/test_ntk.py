@@ -634,6 +634,8 @@ def test_kernel_students_learn_a_mix_of_labels_and_teacher():
     brought = DistilledClassifier(student=kernel, temperature=2.0, alpha=0.7, random_state=0)
     brought.fit(X, y, teacher_logits=logits)
     np.testing.assert_allclose(brought.predict_proba(X), student.predict_proba(X), rtol=1e-9)
+    with pytest.raises(ValueError, match="that are NTKClassifiers inside of a Distilled"):
+        student.save("nowhere")
     plain = clone(student).set_params(alpha=0.0).fit(X, y)
     alone = clone(kernel).set_params(random_state=0).fit(X, y)
     np.testing.assert_allclose(plain.predict_proba(X), alone.predict_proba(X), rtol=1e-9)

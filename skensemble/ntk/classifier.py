@@ -100,6 +100,8 @@ class NTKClassifier(FusedMembers):
         Rows whose gradients are held at a time.
     dtype : {"float32", "float64"} or None, default=None
         Of kernels; ``None`` is that of `X`.
+    device : str or None, default=None
+        Where kernels are computed, solved and used; ``None`` is the net's device.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, multiplied with the sample weights.
     n_jobs : int or None, default=None
@@ -164,6 +166,7 @@ class NTKClassifier(FusedMembers):
         "max_iter": [Interval(numbers.Integral, 1, None, closed="left"), None],
         "chunk_size": [Interval(numbers.Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "dtype": [StrOptions({"float32", "float64"}), None],
+        "device": [str, None],
         "class_weight": [StrOptions({"balanced"}), dict, None],
         "n_jobs": [numbers.Integral, None],
         "random_state": ["random_state"],
@@ -184,6 +187,7 @@ class NTKClassifier(FusedMembers):
         max_iter: int | None = None,
         chunk_size: Any = "auto",
         dtype: str | None = None,
+        device: str | None = None,
         class_weight: Any = None,
         n_jobs: int | None = None,
         random_state: Any = None,
@@ -200,6 +204,7 @@ class NTKClassifier(FusedMembers):
         self.max_iter = max_iter
         self.chunk_size = chunk_size
         self.dtype = dtype
+        self.device = device
         self.class_weight = class_weight
         self.n_jobs = n_jobs
         self.random_state = random_state
@@ -247,6 +252,8 @@ class NTKClassifier(FusedMembers):
             )
         if self.dtype is not None:
             recipe = replace(recipe, dtype=getattr(torch, self.dtype))
+        if self.device is not None:
+            recipe = replace(recipe, device=self.device)
         rows = torch.from_numpy(data.rows).unsqueeze(0)
         x = Rows(data.X, recipe.dtype, recipe.device).take(rows)[0]
         n_classes = len(self.classes_)
@@ -314,9 +321,7 @@ class NTKClassifier(FusedMembers):
     def _fold(self, problem: _Problem, seed: int, dual: Tensor) -> list[Tensor]:
         """Turn coefficients of rows into weights of features, where these are not too many."""
         gradients = problem.gradients(seed)
-        sizes = sum(p.numel() for p in gradients.parameters.values())
-        times = gradients.all_outputs if problem.outputs == "trace" else 1
-        if sizes * times * dual.shape[-1] > _FOLDED:
+        if gradients.n_features() * dual.shape[-1] > _FOLDED:
             return [dual.to(problem.x), problem.x]
         return fold_rows(gradients, problem.x, dual.to(problem.x), problem.chunk_size)
 

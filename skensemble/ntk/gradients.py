@@ -121,6 +121,7 @@ class Gradients:
             raise ValueError("The module has no parameters that require gradients.")
         self._owners = _owners(module)
         self._layers: set[nn.Module] = set()
+        self._kept_apart: set[str] = set()  # parameters of linear layers that act once a row
         with evaluating(module):
             self.all_outputs = _check_independence(module, sample[:2])
             self.picked = self._pick_outputs()
@@ -162,6 +163,8 @@ class Gradients:
         ours: dict[str, Tensor] = {}
         for part in self._layer_parts(sample, ends_only=True):
             ours.update(part.written_out())
+            if isinstance(part, Product):
+                self._kept_apart.update(part.names)
         report = {}
         for name, true in self._true_gradients(sample).items():
             if name in ours and _close(ours[name], true):
@@ -208,16 +211,23 @@ class Gradients:
 
     def numbers_per_row(self) -> int:
         """Return how many numbers `parts` keeps of one row."""
-        rows = len(self.picked)
+        if self.outputs == "last":
+            return self.n_features()
+        total = sum(self.parameters[name].numel() for name in self._left)
+        for layer in self._layers:
+            names = self._owners[layer].values()
+            if isinstance(layer, nn.Linear) and self._kept_apart.issuperset(names):
+                total += layer.in_features + 1 + layer.out_features
+            else:
+                total += sum(self.parameters[name].numel() for name in names)
+        return len(self.picked) * total
+
+    def n_features(self) -> int:
+        """Return the length of one gradient."""
         if self.outputs == "last":
             return self._head.in_features + 1
-        total = 0
-        for layer in self._layers:
-            size = sum(self.parameters[name].numel() for name in self._owners[layer].values())
-            if isinstance(layer, nn.Linear):
-                size = min(size, layer.in_features + 1 + layer.out_features)
-            total += size
-        return rows * (total + sum(self.parameters[name].numel() for name in self._left))
+        size = sum(parameter.numel() for parameter in self.parameters.values())
+        return size * len(self.picked) if self.outputs == "trace" else size
 
     def _last_features(self, x: Tensor) -> Explicit:
         seen: list[Tensor] = []
