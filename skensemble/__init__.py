@@ -1,6 +1,6 @@
 """Deep ensembles, and what can be learned from them, inside scikit-learn."""
 
-from skensemble import losses, metrics, nn, ntk, objectives
+from skensemble import datasets, inspection, losses, metrics, nn, ntk, objectives
 from skensemble._base import MemberDivergedError
 from skensemble._persistence import load
 from skensemble.batch_ensemble import BatchEnsembleClassifier
@@ -22,6 +22,8 @@ __all__ = [
     "SelfDistiller",
     "StackedGridSearchCV",
     "StackedRandomizedSearchCV",
+    "datasets",
+    "inspection",
     "load",
     "losses",
     "metrics",

@@ -203,7 +203,10 @@ def train_shard(job: Job, members: list[Member], device: str) -> list[MemberResu
     )
     stack.set_draws([generator(m.seed, Purpose.FORWARD, device) for m in members])
     shared = objective.shared_batches
-    train = Split(data, _index([member.data for member in members], shared))
+    # Without shuffling, members with the same rows see the same batches: one copy will do.
+    rows = members[0].data.rows
+    alike = not recipe.shuffle and all(member.data.rows is rows for member in members)
+    train = Split(data, _index([member.data for member in members], shared or alike))
     held_out = _held_out(members, recipe, shared)
     if not (job.plan.draws and isinstance(stack, LoopStack)):
         return net.train(train, held_out, _label(members))

@@ -6,7 +6,8 @@ estimators fill in from the data, and return logits of shape ``(n_samples, n_cla
 
 from skensemble.nn.batch_ensemble import BatchEnsemble
 from skensemble.nn.mlp import MLP
+from skensemble.nn.multiview import MultiViewNet
 from skensemble.nn.normalize import Normalize
 from skensemble.nn.resnet import CifarResNet
 
-__all__ = ["MLP", "BatchEnsemble", "CifarResNet", "Normalize"]
+__all__ = ["MLP", "BatchEnsemble", "CifarResNet", "MultiViewNet", "Normalize"]
