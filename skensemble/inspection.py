@@ -35,7 +35,7 @@ class LearnedViews:
     @property
     def union(self) -> np.ndarray:
         """What at least one member has learned, ``(n_classes, n_views)``."""
-        return self.learned.any(0)
+        return np.asarray(self.learned.any(0))
 
 
 def learned_views(

@@ -25,10 +25,11 @@ def smoothed_relu(z: Tensor, power: float = 4.0, bend: float = 1.0) -> Tensor:
     Tensor
         As `z`.
     """
-    low = z.clamp(0.0, bend)
+    above = (z - bend).relu()
+    low = z.relu() - above
     # Two squares are several times as fast as a fourth power.
     bent = low.square().square() if power == 4 else low**power
-    return torch.add((z - bend).relu(), bent, alpha=1 / (power * bend ** (power - 1)))
+    return torch.add(above, bent, alpha=1 / (power * bend ** (power - 1)))
 
 
 class MultiViewNet(nn.Module):
