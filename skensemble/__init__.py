@@ -1,6 +1,15 @@
 """Deep ensembles, and what can be learned from them, inside scikit-learn."""
 
-from skensemble import datasets, inspection, losses, metrics, nn, ntk, objectives
+from skensemble import (
+    datasets,
+    inspection,
+    losses,
+    metrics,
+    nn,
+    ntk,
+    objectives,
+    preprocessing,
+)
 from skensemble._base import MemberDivergedError
 from skensemble._persistence import load
 from skensemble.batch_ensemble import BatchEnsembleClassifier
@@ -30,4 +39,5 @@ __all__ = [
     "nn",
     "ntk",
     "objectives",
+    "preprocessing",
 ]

@@ -18,6 +18,7 @@ from skensemble import (
 )
 from skensemble.nn import MLP
 from skensemble.ntk import NTKFeatures
+from skensemble.preprocessing import ChannelSplit, ModuleFeatures
 
 
 def cheap_net(**kwargs) -> NeuralNetClassifier:
@@ -69,6 +70,9 @@ ESTIMATORS: list[BaseEstimator] = [
     NTKClassifier(cheap_net(), features="gp", n_estimators=2, class_weight="balanced"),
     NTKClassifier(cheap_net(), solver="cg"),
     NTKFeatures(cheap_net(), random_state=0),
+    ModuleFeatures(cheap_net(), random_state=0),
+    ChannelSplit(),
+    ChannelSplit(2, mode="average"),
     NTKFeatures(cheap_net(), features="gp", n_components=7, random_state=0),
     DistilledClassifier(DeepEnsembleClassifier(cheap_net(), 2), NTKClassifier(cheap_net())),
     SelfDistiller(NTKClassifier(cheap_net()), temperature=1.0),
@@ -92,6 +96,6 @@ ESTIMATORS: list[BaseEstimator] = [
 
 def public_estimators() -> list[type]:
     """Return the estimator classes that the package exports."""
-    modules = (skensemble, skensemble.ntk)
+    modules = (skensemble, skensemble.ntk, skensemble.preprocessing)
     names = [getattr(module, name) for module in modules for name in module.__all__]
     return [obj for obj in names if isinstance(obj, type) and issubclass(obj, BaseEstimator)]
