@@ -190,7 +190,7 @@ class LearnedViewsDisplay:
         learned = self.views.learned
         n_members, n_classes, n_views = learned.shape
         if ax is None:
-            size = (0.32 * n_classes * n_views + 1.8, 0.32 * (n_members + 2) + 1.4)
+            size = (0.32 * n_classes * n_views + 1.8, 0.32 * (n_members + 2) + 2.0)
             _, ax = plt.subplots(figsize=size, layout="constrained")
         grid = learned.reshape(n_members, -1)
         both = np.concatenate([grid, grid[:1] & False, self.views.union.reshape(1, -1)])
