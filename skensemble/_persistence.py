@@ -66,7 +66,8 @@ _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 def save(estimator: Any, path: str | os.PathLike[str]) -> None:
     """Write a fitted estimator; see ``BaseNetworkClassifier.save``."""
     members = getattr(estimator, _MEMBERS.get(type(estimator).__name__, ""), [estimator])
-    if members[0] is not estimator and type(members[0]) is not NetworkClassifier:
+    shared = members[0] is not estimator and isinstance(members[0], BatchEnsembleClassifier)
+    if members[0] is not estimator and not (shared or type(members[0]) is NetworkClassifier):
         raise ValueError(
             f"save() does not write students that are {type(members[0]).__name__}s inside of a "
             f"{type(estimator).__name__}. Save the student itself, estimators_[0].save(path), or "
@@ -85,6 +86,7 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
         "n_features_in": estimator.n_features_in_,
         "feature_names": getattr(estimator, "feature_names_in_", np.array([])).tolist(),
         "recipe": _describe(estimator),
+        "shared": _params(estimator._recipe_source()) if shared else None,
         "root": getattr(estimator, "_root", None),
         "numbers": getattr(estimator, "_numbers", list(range(len(members)))),
         "found": {name: getattr(estimator, name) for name in _FOUND if hasattr(estimator, name)},
@@ -157,7 +159,10 @@ def _describe(estimator: Any) -> dict[str, Any]:
     about["class_weight"] = None if weight is None else weight.tolist()
     about["optimizer"] = getattr(recipe.optimizer, "__name__", "?")
     about["optimizer_kwargs"] = recipe.optimizer_kwargs
-    about["was_none"] = getattr(estimator, _recipe_name(estimator)) is None
+    source = getattr(estimator, _recipe_name(estimator))
+    if isinstance(source, BatchEnsembleClassifier):
+        source = source.estimator
+    about["was_none"] = source is None
     about["missing"] = _missing(recipe)
     if "optimizer" in about["missing"]:
         about["optimizer_kwargs"] = {}
@@ -220,14 +225,14 @@ def load(path: str | os.PathLike[str], module: Any = None) -> Any:
     about, tensors = _read(path)
     cls = _CLASSES[about["class"]]
     recipe = _recipe(about["recipe"], _architecture(about["recipe"], module))
-    params = dict(about["params"])
-    if isinstance(params["class_weight"], list):
-        labels, weights = params["class_weight"]
-        params["class_weight"] = dict(zip(_array(labels).tolist(), weights, strict=True))
+    params = _plain_params(about["params"])
     if params.pop("teacher", False):
         params["teacher"] = ForgottenRecipe(("teacher",))
     name = "student" if cls is DistilledClassifier else "estimator"
-    estimator = cls(**{name: _estimator(about["recipe"], recipe)}, **params)
+    source = _estimator(about["recipe"], recipe)
+    if about["shared"] is not None:
+        source = BatchEnsembleClassifier(source, **_plain_params(about["shared"]))
+    estimator = cls(**{name: source}, **params)
     estimator.classes_ = _array(about["classes"])
     estimator.n_features_in_ = about["n_features_in"]
     if about["feature_names"]:
@@ -258,6 +263,15 @@ def load(path: str | os.PathLike[str], module: Any = None) -> Any:
     for name, value in about["found"].items():
         setattr(estimator, name, value)
     return estimator
+
+
+def _plain_params(params: dict[str, Any]) -> dict[str, Any]:
+    """Return parameters as an estimator takes them."""
+    params = dict(params)
+    if isinstance(params["class_weight"], list):
+        labels, weights = params["class_weight"]
+        params["class_weight"] = dict(zip(_array(labels).tolist(), weights, strict=True))
+    return params
 
 
 def _read(path: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:

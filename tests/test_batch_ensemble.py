@@ -511,8 +511,25 @@ def test_errors_of_students_with_members(tmp_path):
     with pytest.raises(ValueError, match="needs a student with members"):
         DistilledClassifier(teacher, make_net(), averaging="one-to-one").fit(X, y)
     student = DistilledClassifier(teacher, body, averaging="proba").fit(X, y)
-    with pytest.raises(ValueError, match=r"estimators_\[0\].save\(path\)"):
-        student.save(tmp_path / "file")
     student.estimators_[0].save(tmp_path / "file")
     again = skensemble.load(tmp_path / "file")
     np.testing.assert_allclose(again.predict_proba(X), student.predict_proba(X), atol=1e-12)
+
+
+@pytest.mark.parametrize("merge", [None, "factor-mean"])
+@pytest.mark.parametrize("recipe", [None, make_net()])
+def test_students_with_members_can_be_saved(tmp_path, merge, recipe):
+    X, y = table()
+    teacher = DeepEnsembleClassifier(make_net(), 2, random_state=5).fit(X, y)
+    body = BatchEnsembleClassifier(recipe, 2, init="one", merge=merge, class_weight={0: 2.0, 1: 1})
+    if recipe is None:
+        X, y = X[:20], y[:20]
+    student = DistilledClassifier(teacher, body, n_students=2, random_state=0).fit(X, y)
+    student.save(tmp_path / "file")
+    again = skensemble.load(tmp_path / "file")
+    np.testing.assert_allclose(again.predict_proba(X), student.predict_proba(X), atol=1e-12)
+    assert again.student.get_params(deep=False).keys() == body.get_params(deep=False).keys()
+    assert again.student.merge == merge
+    assert again.student.class_weight == {0: 2.0, 1: 1}
+    refitted = again.set_params(teacher=FrozenEstimator(teacher)).fit(X, y)
+    np.testing.assert_allclose(refitted.predict_proba(X), student.predict_proba(X), atol=1e-10)
