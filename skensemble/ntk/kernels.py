@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -233,6 +234,21 @@ def unfold(parts: list[Part], weights: list[Tensor]) -> Tensor:
     return total
 
 
+def tangent(parts: list[Part], weights: list[Tensor]) -> dict[str, Tensor]:
+    """Return folded weights of one column as changes of the parameters they belong to."""
+    found: dict[str, Tensor] = {}
+    for part, weight in zip(parts, weights, strict=True):
+        if isinstance(part, Product):
+            n_in = part.a.shape[1] - (len(part.names) - 1)
+            found[part.names[0]] = weight[0, :, :n_in]
+            found.update(dict.fromkeys(part.names[1:], weight[0, :, -1]))
+        else:
+            sizes = [math.prod(shape) for shape in part.shapes]
+            pieces = zip(part.names, part.shapes, weight[0].split(sizes), strict=True)
+            found.update({name: one.reshape(shape) for name, shape, one in pieces})
+    return found
+
+
 def fold_rows(gradients: Gradients, x: Tensor, dual: Tensor, chunk_size: int | str) -> list[Tensor]:
     """Fold all rows, a piece at a time."""
     total: list[Tensor] | None = None
@@ -338,6 +354,17 @@ def exact_products() -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
+@contextmanager
+def forward_derivatives(module: nn.Module) -> Iterator[None]:
+    """Let a module be differentiated forwards.
+
+    That loads parts of torch which it has deprecated itself, and says so.
+    """
+    with evaluating(module), exact_products(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
+
+
 # -- the slow twin -----------------------------------------------------------------------------
 
 
@@ -363,9 +390,7 @@ def _by_vector_products(
         return vmap(column, out_dims=1)(basis)
 
     step = 64 if chunk_size == "auto" else int(chunk_size)
-    with evaluating(gradients.module), exact_products(), warnings.catch_warnings():
-        # Forward derivatives load parts of torch that it has deprecated itself.
-        warnings.simplefilter("ignore", FutureWarning)
+    with forward_derivatives(gradients.module):
         kernel = torch.cat(
             [
                 vmap(vmap(pair, (None, 0)), (0, None))(x1[at : at + step], x2)

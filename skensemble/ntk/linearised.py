@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call, jvp
 
 from skensemble.ntk.gradients import Gradients
-from skensemble.ntk.kernels import kernel_of, parts_of, unfold
+from skensemble.ntk.kernels import forward_derivatives, kernel_of, parts_of, tangent, unfold
 
 # What each kind of feature asks of `Gradients`.
 OUTPUTS: dict[str, str | int] = {"ntk": 0, "ntk-prime": "full", "trace": "trace", "gp": "last"}
@@ -58,6 +59,18 @@ class Linearised(nn.Module):
         self._gradients = None  # they hold the parameters where those were
         return super()._apply(fn, recurse)
 
+    def _forwards(self, gradients: Gradients, x: Tensor) -> Tensor:
+        """Return ``J(x) w`` by one forward derivative, instead of a gradient for each output."""
+        change = tangent(gradients.parts(x[:1]), self.weights())
+        names = list(change)
+        at = {name: gradients.parameters[name] for name in names}
+
+        def f(p: dict[str, Tensor]) -> Tensor:
+            return functional_call(self.body, p, (x,))
+
+        with forward_derivatives(self.body):
+            return jvp(f, (at,), (change,))[1]
+
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what is found again at the first forward pass."""
         return {**self.__dict__, "_gradients": None}
@@ -75,6 +88,8 @@ class Linearised(nn.Module):
                 coefficients, rows = self.weights()
                 kernel = kernel_of(gradients, x, rows)
                 scores = kernel.flatten(2) @ coefficients.flatten(0, 1)
+            elif self.features == "ntk-prime":
+                return (self._forwards(gradients, x) + self.shift) / self.temperature
             else:
                 scores = unfold(parts_of(gradients, x), self.weights())
             scores = scores[..., 0] if self.features == "ntk-prime" else scores[:, 0]
