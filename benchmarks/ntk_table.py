@@ -7,7 +7,7 @@ The kernel rows of Allen-Zhu and Li (2023), *Towards understanding ensemble, kno
 distillation and self-distillation in deep learning*, in their columns: the single network
 (mean of ten, and the one that is best on held-out rows), the ensemble of ten, the trained
 sum of ten, a student of the ensemble and one generation of self-distillation. Ridge
-regression on the gradients of random networks, on 500 images of CIFAR-10, 250 for ntk-prime,
+regression on the gradients of random networks, on 500 images of CIFAR-10, 150 for ntk-prime,
 whose kernel has ten rows an image (the source used all images; its larger networks ran out of
 memory for the sum, or used fewer than ten). Here the sum takes no more memory than one
 kernel, and no cell is left out.
@@ -88,7 +88,7 @@ class PooledResNet(nn.Module):
 ARCHITECTURES = {"MLP": Perceptron, "CNN": SimpleCNN, "ResNet-8": PooledResNet}
 
 
-N_TRAIN = {"ntk": 500, "ntk-prime": 250, "gp": 500}
+N_TRAIN = {"ntk": 500, "ntk-prime": 150, "gp": 500}
 
 
 def rows(path: Path | None, seed: int, quick: bool) -> dict[str, tuple[np.ndarray, np.ndarray]]:
