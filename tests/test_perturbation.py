@@ -356,7 +356,7 @@ def test_grids_agree_with_scikit_learn(table):
 def test_errors(table):
     X, y, teacher = table
     args = {"student": make_net(), "perturbation": "ods"}
-    with pytest.raises(ValueError, match="must be an estimator of skensemble. Got Logistic"):
+    with pytest.raises(ValueError, match="must be made of networks of skensemble. Got Logistic"):
         DistilledClassifier(LogisticRegression(), **args).fit(X, y)
     with pytest.raises(ValueError, match="'teacher_logits' are not enough"):
         DistilledClassifier(teacher, **args).fit(X, y, teacher_logits=np.zeros((60, 3)))

@@ -55,11 +55,11 @@ class NTKFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     Examples
     --------
     >>> from sklearn.datasets import load_iris
-    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.linear_model import RidgeClassifier
     >>> from sklearn.pipeline import make_pipeline
     >>> from skensemble.ntk import NTKFeatures
     >>> X, y = load_iris(return_X_y=True)
-    >>> model = make_pipeline(NTKFeatures(n_components=50, random_state=0), LogisticRegression())
+    >>> model = make_pipeline(NTKFeatures(n_components=50, random_state=0), RidgeClassifier())
     >>> model.fit(X, y).score(X, y) > 0.9
     True
     """

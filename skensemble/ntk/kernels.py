@@ -74,7 +74,7 @@ def empirical_ntk(
     >>> from skensemble.ntk import empirical_ntk
     >>> module = torch.nn.Linear(3, 2, bias=False)
     >>> x = torch.eye(3)
-    >>> empirical_ntk(module, x, outputs="trace")
+    >>> empirical_ntk(module, x, outputs=0)
     tensor([[1., 0., 0.],
             [0., 1., 0.],
             [0., 0., 1.]])
@@ -304,7 +304,7 @@ def kernel_operator(
     >>> from skensemble.ntk import kernel_operator
     >>> operator = kernel_operator(torch.nn.Linear(3, 1, bias=False), torch.eye(3))
     >>> operator @ [1.0, 2.0, 3.0]
-    array([1., 2., 3.])
+    array([1., 2., 3.], dtype=float32)
     """
     x = as_rows(X, module)
     gradients = Gradients(module, _two(x), outputs)
