@@ -1,6 +1,6 @@
 """Claim: BatchEnsemble costs few more parameters, LatentBE no more time, than one network.
 
-    python benchmarks/batch_ensemble.py            # a ResNet-20 and an MLP
+    python benchmarks/batch_ensemble.py            # a ResNet-8 and an MLP
     python benchmarks/batch_ensemble.py --quick    # does it run at all?
 
 Parameters, and seconds to fit and to predict, of one network, a deep ensemble of four, a
@@ -48,7 +48,7 @@ def networks(quick: bool) -> dict[str, tuple[NeuralNetClassifier, np.ndarray]]:
         "criterion": nn.CrossEntropyLoss, "optimizer": torch.optim.SGD, "optimizer__momentum": 0.9,
         "lr": 0.01, "batch_size": 128,
     }  # fmt: skip
-    depth, n_images = (8, 130) if quick else (20, 512)
+    depth, n_images = 8, 130 if quick else 512
     resnet = NeuralNetClassifier(CifarResNet, module__depth=depth, max_epochs=1, **shared)
     mlp = NeuralNetClassifier(MLP, module__hidden=(256, 256), max_epochs=5, **shared)
     return {
@@ -100,7 +100,7 @@ def measure(title: str, net: NeuralNetClassifier, X: np.ndarray, rounds: int) ->
     fits = take_turns({name: lambda seed, n=name: fit(n) for name in unfitted}, rounds)
     turns = {name: lambda seed, n=name: predict(n) for name in unfitted}
     take_turns(turns, 2)  # warm
-    predictions = take_turns(turns, 15 * rounds)
+    predictions = take_turns(turns, 6 * rounds)
 
     print(f"\n{title}, {len(X):,} rows")
     print(f"  {'':<10}{'parameters':>12}{'/ single':>10}{'kept':>12}{'/ single':>10}"
