@@ -186,18 +186,22 @@ def compare(
     return {"rows": rows, "gaps": gaps, "share_of_peak": share}
 
 
-def kernels(jax: Path | None, rounds: int, quick: bool) -> dict[str, Any]:
+CELLS = ("mlp trace", "cnn trace", "mlp full")
+
+
+def kernels(jax: Path | None, rounds: int, quick: bool, cells: list[str]) -> dict[str, Any]:
     """Run the comparisons."""
     torch.manual_seed(0)
     mlp = MLP((64,), 10, hidden=(256, 256))
     x = torch.randn(20 if quick else 1000, 64)
     images = torch.randn(4 if quick else 50, 3, 32, 32)
     everyone = {"torch", "default", "vmap"}
-    return {
-        "mlp trace": compare("mlp", mlp, x, "trace", jax, rounds, everyone),
-        "mlp full": compare("mlp", mlp, x, "full", jax, 1, {"torch", "vmap"}),
-        "cnn trace": compare("cnn", TutorialCNN(), images, "trace", jax, rounds, everyone),
+    run: dict[str, Callable[[], dict[str, Any]]] = {
+        "mlp trace": lambda: compare("mlp", mlp, x, "trace", jax, rounds, everyone),
+        "cnn trace": lambda: compare("cnn", TutorialCNN(), images, "trace", jax, rounds, everyone),
+        "mlp full": lambda: compare("mlp", mlp, x, "full", jax, 1, {"torch", "vmap"}),
     }
+    return {cell: run[cell]() for cell in cells}
 
 
 # -- large, and how cost grows -----------------------------------------------------------------
@@ -272,6 +276,7 @@ def main() -> None:
     parser.add_argument("--large", type=Path, help="npz of CIFAR-10")
     parser.add_argument("--growth", action="store_true")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--cells", nargs="*", choices=CELLS, default=list(CELLS))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=here / "ntk.json")
     args = parser.parse_args()
@@ -282,7 +287,8 @@ def main() -> None:
         content["large"] = large(args.large)
     if args.growth or args.quick:
         content["growth"] = growth(args.quick)
-    content["kernels"] = kernels(args.jax, 1 if args.quick else args.rounds, args.quick)
+    rounds = 1 if args.quick else args.rounds
+    content["kernels"] = kernels(args.jax, rounds, args.quick, args.cells)
     write_json(args.out, content)
 
 
