@@ -385,6 +385,12 @@ class DistilledClassifier(StudentClassifier):
                 f"objective={self.objective!r}, perturbation={self.perturbation!r}, "
                 f"report_diversity={self.report_diversity}; use 'label', None and False."
             )
+        if self.averaging == "one-to-one" or self.precision is not None:
+            raise ValueError(
+                "An NTKClassifier learns from the mean of its teacher, in full precision. Got "
+                f"averaging={self.averaging!r}, precision={self.precision!r}; use 'proba' or "
+                "'logit', and None."
+            )
         if given.options.get("X_unlabelled") is not None:
             raise ValueError("An NTKClassifier as the student does not take 'X_unlabelled'.")
         data = self._check_fit(given)

@@ -194,10 +194,11 @@ class SelfDistiller(StudentClassifier):
             ]
 
     def _kernel_steps(self, source: NTKClassifier, given: Given, root: int) -> Steps:
-        if self.variant != "label":
+        if self.variant != "label" or self.precision is not None:
             raise ValueError(
-                "Generations of an NTKClassifier learn probabilities: variant='label'. "
-                f"Got {self.variant!r}."
+                "Generations of an NTKClassifier learn probabilities in full precision: "
+                "variant='label', precision=None. "
+                f"Got variant={self.variant!r}, precision={self.precision!r}."
             )
         self._check_fit(given)
         settings = {"temperature": self.temperature, "alpha": self.alpha}

@@ -70,6 +70,22 @@ class BorrowedWeight(nn.Module):
         return self.head(torch.tanh(self.inner(x)) @ self.inner.weight)
 
 
+class ByClass(nn.Module):
+    """A bare parameter and a borrowed layer for each class: each has to do with one output."""
+
+    def __init__(self):
+        super().__init__()
+        self.shifts = nn.ParameterList([nn.Parameter(torch.randn(6)) for _ in range(4)])
+        self.heads = nn.ModuleList([nn.Linear(6, 1) for _ in range(4)])
+
+    def forward(self, x):
+        each = [
+            torch.tanh(x + shift) @ head.weight.T
+            for shift, head in zip(self.shifts, self.heads, strict=True)
+        ]
+        return torch.cat(each, 1)
+
+
 class SequenceFirst(nn.Module):
     """Layers whose first axis is not the sample."""
 
@@ -140,6 +156,11 @@ NETS = {
     "attention": (Attention, (5, 4), {"place"}),
     "repeated": (Repeated, (6,), {"first.weight", "first.bias", "second.bias"}),
     "borrowed": (BorrowedWeight, (6,), {"inner.weight", "inner.bias"}),
+    "by class": (
+        ByClass, (6,), {f"{part}.{k}" for k in range(4)
+                        for part in ("shifts",)} | {f"heads.{k}.weight" for k in range(4)}
+        | {f"heads.{k}.bias" for k in range(4)},
+    ),
     "sequence first": (SequenceFirst, (5, 4), {"inner.weight", "inner.bias"}),
     "torch attention": (
         TorchAttention, (5, 4), {f"attention.{k}" for k in (
@@ -683,6 +704,11 @@ def test_errors_of_kernel_students():
     for wrong in ({"objective": "logit"}, {"perturbation": "ods"}, {"report_diversity": True}):
         with pytest.raises(ValueError, match="learns from its teacher's probabilities alone"):
             DistilledClassifier(teacher, kernel, **wrong).fit(X, y)
+    for wrong in ({"averaging": "one-to-one"}, {"precision": "bf16"}):
+        with pytest.raises(ValueError, match="the mean of its teacher, in full precision"):
+            DistilledClassifier(teacher, kernel, **wrong).fit(X, y)
+    with pytest.raises(ValueError, match="Got variant='label', precision='bf16'"):
+        SelfDistiller(kernel, precision="bf16").fit(X, y)
     with pytest.raises(ValueError, match="does not take 'X_unlabelled'"):
         DistilledClassifier(teacher, kernel).fit(X, y, X_unlabelled=X)
     with pytest.raises(ValueError, match="variant='label'"):

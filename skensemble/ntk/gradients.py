@@ -161,16 +161,16 @@ class Gradients:
             if type(layer) in KNOWN and all(name in self.parameters for name in names.values())
         }
         ours: dict[str, Tensor] = {}
-        for part in self._layer_parts(sample, ends_only=True):
+        for part in self._layer_parts(sample, mixed=True):
             ours.update(part.written_out())
             if isinstance(part, Product):
                 self._kept_apart.update(part.names)
         report = {}
         for name, true in self._true_gradients(sample).items():
-            if name in ours and _close(ours[name], true):
-                report[name] = "layer"
-            elif not any(bool(one.any()) for one in true):
+            if true is None:  # no output has anything to do with it
                 report[name] = "unused"
+            elif name in ours and _close(ours[name], true):
+                report[name] = "layer"
             else:
                 report[name] = "torch.func"
         for layer in list(self._layers):  # which go as a whole
@@ -180,20 +180,26 @@ class Gradients:
                 report.update(dict.fromkeys(names, "torch.func"))
         return report
 
-    def _true_gradients(self, sample: Tensor) -> dict[str, Tensor]:
-        """Differentiate the first and the last output of two rows in the plainest way."""
+    def _true_gradients(self, sample: Tensor) -> dict[str, Tensor | None]:
+        """Differentiate a mix of the outputs of each row in the plainest way."""
         live = {k: p.clone().requires_grad_() for k, p in self.parameters.items()}
-        found: dict[str, list[Tensor]] = {k: [] for k in live}
+        rows = []
         with torch.enable_grad():
             for row in sample:
-                out = functional_call(self.module, live, (row.unsqueeze(0).clone(),))[0]
-                for at in (self.picked[0], self.picked[-1]):
-                    grads = torch.autograd.grad(
-                        out[at], list(live.values()), retain_graph=True, allow_unused=True
-                    )
-                    for name, grad in zip(live, grads, strict=True):
-                        found[name].append(torch.zeros_like(live[name]) if grad is None else grad)
-        return {k: torch.stack(v).unflatten(0, (len(sample), 2)) for k, v in found.items()}
+                out = functional_call(self.module, live, (row.unsqueeze(0).clone(),))
+                rows.append(
+                    torch.autograd.grad(self._mix(out), list(live.values()), allow_unused=True)
+                )
+        found: dict[str, Tensor | None] = {}
+        for (name, like), *grads in zip(live.items(), *rows, strict=True):
+            each = [torch.zeros_like(like) if grad is None else grad for grad in grads]
+            unused = all(grad is None for grad in grads)
+            found[name] = None if unused else torch.stack(each).unsqueeze(1)
+        return found
+
+    def _mix(self, out: Tensor) -> Tensor:
+        """Add up the outputs with weights that are all different, so that each one counts."""
+        return (out[:, self.picked] * torch.arange(1.0, len(self.picked) + 1).to(out)).sum()
 
     # -- gradients ---------------------------------------------------------------------------
 
@@ -244,15 +250,15 @@ class Gradients:
         shapes: tuple[tuple[int, ...], ...] = ((self._head.in_features,), ())[: len(names)]
         return Explicit(names, shapes, features.unsqueeze(1))
 
-    def _layer_parts(self, x: Tensor, ends_only: bool = False) -> list[Part]:
+    def _layer_parts(self, x: Tensor, mixed: bool = False) -> list[Part]:
+        """Return the gradients that layers explain, of every output or of their mix."""
         calls, out = self._run(x)
         edges = [call.edge for call in calls]
-        picked = [self.picked[0], self.picked[-1]] if ends_only else self.picked
+        with torch.enable_grad():
+            totals = [self._mix(out)] if mixed else [out[:, at].sum() for at in self.picked]
         slopes: list[list[Tensor]] = [[] for _ in calls]
-        for number, at in enumerate(picked if edges else ()):
-            last = number == len(picked) - 1
-            with torch.enable_grad():
-                total = out[:, at].sum()
+        for number, total in enumerate(totals if edges else ()):
+            last = number == len(totals) - 1
             grads = torch.autograd.grad(total, edges, retain_graph=not last, allow_unused=True)
             for mine, call, grad in zip(slopes, calls, grads, strict=True):
                 mine.append(call.no_slope() if grad is None else grad)

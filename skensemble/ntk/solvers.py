@@ -125,8 +125,8 @@ def _diagonal_blocks(matrix: Tensor, size: int) -> Tensor:
 def _missed(beta: Tensor, blocks: Tensor | None, ridge: float, weight: Tensor | None) -> Tensor:
     """Return what is missed of each row that was left out, ``(row, output, column)``.
 
-    Of a row of weight two or more one unit is left out, as of a row that is there several
-    times; of lighter rows all. `blocks` are the diagonal blocks of ``(S K S + λ)⁻¹``.
+    Of a row of weight above one a unit is left out, as of a row that is there several times;
+    of lighter rows all. `blocks` are the diagonal blocks of ``(S K S + λ)⁻¹``.
     """
     assert blocks is not None
     missed = ridge * beta.unflatten(0, (-1, blocks.shape[1]))
