@@ -20,6 +20,7 @@ and 3 times the tutorial.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import resource
 import subprocess
 import tempfile
@@ -74,19 +75,24 @@ def tutorial(module: nn.Module, x: Tensor, outputs: str) -> Tensor:
     return total / (module(x[:1]).shape[1] if outputs == "trace" else 1)
 
 
+class PeerFailedError(RuntimeError):
+    """A peer could not do a task at all."""
+
+
 class JaxPeer:
     """neural-tangents in its own process, one turn at a time."""
 
     def __init__(self, python: Path, module: nn.Module, x: Tensor) -> None:
         self.folder = tempfile.TemporaryDirectory()
         self.path = Path(self.folder.name) / "task.npz"
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed with the peer)
         layers = [part for part in module.modules() if isinstance(part, nn.Linear | nn.Conv2d)]
         arrays = {f"w{i}": part.weight.detach().numpy() for i, part in enumerate(layers)}
         arrays |= {f"b{i}": part.bias.detach().numpy() for i, part in enumerate(layers)}
         np.savez(self.path, x=x.numpy(), **arrays)
         self.process = subprocess.Popen(
             [str(python), str(Path(__file__).with_name("_jax_ntk.py"))],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True,
         )  # fmt: skip
 
     def __call__(self, task: str) -> tuple[float, np.ndarray]:
@@ -98,13 +104,22 @@ class JaxPeer:
         for line in self.process.stdout:
             if line.startswith("SECONDS"):
                 return float(line.split()[1]), np.load(f"{self.path}.out.npy")
-        raise RuntimeError(f"neural-tangents ended with {self.process.wait()} in task {task!r}.")
+        status = self.process.wait()
+        raise PeerFailedError(f"neural-tangents ended with {status}: {self.last_words()}")
+
+    def last_words(self) -> str:
+        """Return the last line that the process wrote about its end."""
+        self.errors.seek(0)
+        lines = [line.strip() for line in self.errors if line.strip()]
+        return lines[-1] if lines else "no message"
 
     def close(self) -> None:
         """End the process."""
         assert self.process.stdin is not None
-        self.process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
         self.process.wait()
+        self.errors.close()
         self.folder.cleanup()
 
 
@@ -162,14 +177,21 @@ def compare(
         turns["torch.func tutorial"] = timed(
             "torch.func tutorial", lambda: tutorial(module, x, outputs)
         )
-    peer = None
-    if jax is not None:
-        peer = JaxPeer(jax, module, x)
-        for name, task in (("neural-tangents", "default"), ("neural-tangents, vmap", "vmap")):
-            if task in peers:
-                turns[name] = timed(name, lambda t=task: peer(f"{t} {outputs}"))
+    failed: dict[str, str] = {}
+    running: list[JaxPeer] = []
+    for name, task in (("neural-tangents", "default"), ("neural-tangents, vmap", "vmap")):
+        if jax is None or task not in peers:
+            continue
+        peer = JaxPeer(jax, module, x)  # each in a process of its own: one may run out of memory
+        running.append(peer)
+        try:
+            peer(f"{task} {outputs}")  # compiles, and shows whether it can
+        except PeerFailedError as error:
+            failed[name] = str(error)
+        else:
+            turns[name] = timed(name, lambda p=peer, t=task: p(f"{t} {outputs}"))
     runs = take_turns(turns, rounds)
-    if peer is not None:
+    for peer in running:
         peer.close()
     rows = summarise(runs, "ours", WANTED[kind] if outputs == "trace" else {})
     share = product_flops(module, x, outputs) / rows["ours"]["seconds_mean"] / peak_flops()
@@ -183,7 +205,9 @@ def compare(
         if "target" in row:
             line += f"  >= {row['target']:.0f} {'met' if row['target_met'] else 'MISSED'}"
         print(line, flush=True)
-    return {"rows": rows, "gaps": gaps, "share_of_peak": share}
+    for name, why in failed.items():
+        print(f"  {name:<24}failed: {why}", flush=True)
+    return {"rows": rows, "gaps": gaps, "share_of_peak": share, "failed": failed}
 
 
 CELLS = ("mlp trace", "cnn trace", "mlp full")

@@ -11,11 +11,10 @@ the layers do not explain, found out once on two rows, is differentiated by ``to
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -54,19 +53,31 @@ class Product:
 
 @dataclass
 class Explicit:
-    """Gradients by some parameters, written out: ``(sample, output, number)``."""
+    """Gradients by some parameters, written out: ``(sample, output, number)``.
+
+    The numbers are those of one parameter after the other; or, with `channels`, a matrix of
+    one row a channel: its weights, and last its bias.
+    """
 
     names: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
     j: Tensor
+    channels: int = 0
 
     def written_out(self) -> dict[str, Tensor]:
         """Return the gradient by each parameter."""
-        sizes = [math.prod(shape) for shape in self.shapes]
-        parts = self.j.split(sizes, -1)
+        return self.by_parameter(self.j)
+
+    def by_parameter(self, numbers: Tensor) -> dict[str, Tensor]:
+        """Cut the last axis into what belongs to each parameter, in its shape."""
+        if self.channels:
+            rows = numbers.unflatten(-1, (self.channels, -1))
+            cut: Sequence[Tensor] = (rows[..., :-1], rows[..., -1])
+        else:
+            cut = numbers.split([math.prod(shape) for shape in self.shapes], -1)
         return {
-            name: part.reshape(*part.shape[:-1], *shape)
-            for name, shape, part in zip(self.names, self.shapes, parts, strict=True)
+            name: part.reshape(*numbers.shape[:-1], *shape)
+            for name, shape, part in zip(self.names, self.shapes, cut, strict=True)
         }
 
 
@@ -120,8 +131,10 @@ class Gradients:
         if not trained:
             raise ValueError("The module has no parameters that require gradients.")
         self._owners = _owners(module)
+        self._sample_size = sample[0].numel()
         self._layers: set[nn.Module] = set()
         self._kept_apart: set[str] = set()  # parameters of linear layers that act once a row
+        self._slopes = 0  # numbers in the slopes of all layers, for one output of one row
         with evaluating(module):
             self.all_outputs = _check_independence(module, sample[:2])
             self.picked = self._pick_outputs()
@@ -228,6 +241,11 @@ class Gradients:
                 total += sum(self.parameters[name].numel() for name in names)
         return len(self.picked) * total
 
+    def numbers_on_the_way(self) -> int:
+        """Return how many numbers `parts` computes of one row before it has its gradients."""
+        # What layers put out is not known where none was looked into: some times the input.
+        return max(32 * self._sample_size, len(self.picked) * self._slopes)
+
     def n_features(self) -> int:
         """Return the length of one gradient."""
         if self.outputs == "last":
@@ -254,6 +272,7 @@ class Gradients:
         """Return the gradients that layers explain, of every output or of their mix."""
         calls, out = self._run(x)
         edges = [call.edge for call in calls]
+        self._slopes = sum(math.prod(call.shape[1:]) for call in calls)
         with torch.enable_grad():
             totals = [self._mix(out)] if mixed else [out[:, at].sum() for at in self.picked]
         slopes: list[list[Tensor]] = [[] for _ in calls]
@@ -318,30 +337,34 @@ def _part(
         if "bias" in names:
             given = torch.cat([given, given.new_ones(n_rows, 1)], 1)
         return Product(tuple(names.values()), given, slope)
-    total: dict[str, Tensor] = {}
-    for given, slope in uses:
-        for attribute, value in _written_out(layer, given, slope).items():
-            total[attribute] = total[attribute] + value if attribute in total else value
+    j: Any = sum(_written_out(layer, given, slope, list(names)) for given, slope in uses)
     shapes = tuple(tuple(getattr(layer, attribute).shape) for attribute in names)
-    flat = [total[attribute].flatten(2) for attribute in names]
-    return Explicit(tuple(names.values()), shapes, torch.cat(flat, -1))
+    in_rows = isinstance(layer, (nn.Linear, *CONVOLUTIONS)) and len(names) > 1
+    return Explicit(tuple(names.values()), shapes, j, shapes[0][0] if in_rows else 0)
 
 
-def _written_out(layer: nn.Module, given: Tensor, slope: Tensor) -> dict[str, Tensor]:
-    """Return gradients ``(sample, output, ...)`` by weight and bias of one use of a layer."""
+def _written_out(layer: nn.Module, given: Tensor, slope: Tensor, wanted: list[str]) -> Tensor:
+    """Return the gradients ``(sample, output, number)`` by one use of a layer."""
+    has_bias = "bias" in wanted
     if isinstance(layer, nn.Linear):
         a = given.reshape(len(given), -1, given.shape[-1])
+        a = torch.cat([a, a.new_ones(*a.shape[:2], 1)], 2) if has_bias else a
         g = slope.reshape(*slope.shape[:2], -1, slope.shape[-1])
-        return {"weight": _products(g.transpose(2, 3), a), "bias": g.sum(2)}
+        return _products(g.transpose(2, 3), a).flatten(2)
     if isinstance(layer, CONVOLUTIONS):
-        g = slope.flatten(3)
-        return {"weight": _by_filter(layer, given, g), "bias": g.sum(-1)}
+        return _by_filter(layer, given, slope.flatten(3), has_bias)
+    by_attribute = _by_scale(layer, given, slope)
+    return torch.cat([by_attribute[attribute] for attribute in wanted], -1)
+
+
+def _by_scale(layer: nn.Module, given: Tensor, slope: Tensor) -> dict[str, Tensor]:
+    """Return gradients ``(sample, output, number)`` by weight and bias of a norm."""
     if isinstance(layer, nn.LayerNorm):
         shape = tuple(layer.normalized_shape)
         unit = F.layer_norm(given, shape, eps=layer.eps).unsqueeze(1)
         middle = tuple(range(2, slope.dim() - len(shape)))
         products = (slope * unit, slope)
-        weight, bias = (one.sum(middle) if middle else one for one in products)
+        weight, bias = ((one.sum(middle) if middle else one).flatten(2) for one in products)
         return {"weight": weight, "bias": bias}
     if isinstance(layer, nn.GroupNorm):
         unit = F.group_norm(given, layer.num_groups, eps=layer.eps)
@@ -357,40 +380,39 @@ def _products(g: Tensor, a: Tensor) -> Tensor:
     return torch.bmm(g.flatten(1, 2), a).unflatten(1, g.shape[1:3])
 
 
-def _by_filter(layer: Any, given: Tensor, g: Tensor) -> Tensor:
+def _by_filter(layer: Any, given: Tensor, g: Tensor, has_bias: bool) -> Tensor:
     """Return gradients by the filters of a convolution, its slopes with places in one axis."""
-    a = _patches(layer, given)
-    groups = layer.groups
-    a = a.unflatten(1, (groups, -1)).flatten(0, 1)
-    n_rows, n_outputs, n_channels, _ = g.shape
+    a = _patches(layer, given, has_bias)
+    n_rows, groups = a.shape[:2]
     g = g.unflatten(2, (groups, -1)).transpose(1, 2).flatten(0, 1)
-    found = _products(g, a.transpose(1, 2))  # (sample * group, output, channel, input * place)
-    found = found.unflatten(0, (n_rows, groups)).transpose(1, 2)
-    return found.reshape(n_rows, n_outputs, n_channels, *layer.weight.shape[1:])
+    found = _products(g, a.flatten(0, 1).transpose(1, 2))  # (sample * group, output, channel, tap)
+    return found.unflatten(0, (n_rows, groups)).transpose(1, 2).flatten(2)
 
 
-def _patches(layer: Any, given: Tensor) -> Tensor:
-    """Return what each place of a convolution sees, ``(sample, channel * tap, place)``."""
-    kernel, dilation = layer.kernel_size, layer.dilation
+def _patches(layer: Any, given: Tensor, has_bias: bool) -> Tensor:
+    """Return what each place of a convolution sees, ``(sample, group, channel * tap, place)``.
+
+    With a bias every place sees a one besides, last.
+    """
+    kernel = layer.kernel_size
     mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
-    x = F.pad(given, _padding(layer), mode=mode)
-    if x.dim() == 3:
-        return F.unfold(
-            x.unsqueeze(2), (1, *kernel), dilation=(1, *dilation), stride=(1, *layer.stride)
-        )
-    if x.dim() == 4:
-        return F.unfold(x, kernel, dilation=dilation, stride=layer.stride)
-    spans = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
-    taps = []
-    for offset in itertools.product(*(range(k) for k in kernel)):
-        where = tuple(
-            slice(o * d, size - span + o * d, s)
-            for o, d, s, size, span in zip(
-                offset, dilation, layer.stride, x.shape[2:], spans, strict=True
-            )
-        )
-        taps.append(x[(slice(None), slice(None), *where)].flatten(2))
-    return torch.stack(taps, 2).flatten(1, 2)
+    x = F.pad(given, _padding(layer), mode=mode).contiguous()
+    places = [
+        (size - d * (k - 1) - 1) // s + 1
+        for size, d, k, s in zip(x.shape[2:], layer.dilation, kernel, layer.stride, strict=True)
+    ]
+    steps = x.stride()
+    between_taps = [n * d for n, d in zip(steps[2:], layer.dilation, strict=True)]
+    between_places = [n * s for n, s in zip(steps[2:], layer.stride, strict=True)]
+    seen = x.as_strided(
+        (*x.shape[:2], *kernel, *places), (*steps[:2], *between_taps, *between_places)
+    )
+    n_taps = x.shape[1] // layer.groups * math.prod(kernel)
+    a = x.new_empty(len(x), layer.groups, n_taps + has_bias, math.prod(places))
+    a[:, :, n_taps:] = 1.0
+    seen = seen.unflatten(1, (layer.groups, -1))
+    a[:, :, :n_taps].view(seen.shape).copy_(seen)  # several times as fast as torch's unfold
+    return a
 
 
 def _padding(layer: Any) -> list[int]:
@@ -418,7 +440,7 @@ def join(batches: Sequence[list[Part]]) -> list[Part]:
             joined.append(Product(first.names, a, g))
         else:
             j = torch.cat([part.j for part in parts])  # type: ignore[union-attr]
-            joined.append(Explicit(first.names, first.shapes, j))
+            joined.append(replace(first, j=j))
     return joined
 
 
@@ -427,6 +449,7 @@ def _as_one_output(part: Part) -> Part:
     if isinstance(part, Product):
         g = part.g.flatten(1).unsqueeze(1)
         return Product(part.names, part.a, g / part.g.shape[1] ** 0.5)
+    # Its numbers are no longer those of the parameters, one output's after the other's.
     return Explicit(
         part.names, part.shapes, part.j.flatten(1).unsqueeze(1) / part.j.shape[1] ** 0.5
     )

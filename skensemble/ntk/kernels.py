@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -14,12 +14,13 @@ from scipy.sparse.linalg import LinearOperator
 from torch import Tensor, nn
 from torch.func import functional_call, jvp, vjp, vmap
 
-from skensemble.ntk.gradients import Explicit, Gradients, Part, Product, evaluating, join
+from skensemble.ntk.gradients import Gradients, Part, Product, evaluating, join
 
 IMPLEMENTATIONS = ("layerwise", "contraction", "vector-product")
-# Numbers of gradients that are held at a time, and that a forward pass may be given.
+# Numbers of gradients that are held at a time, and that are computed on the way to them: few,
+# so that memory is used again while it is in the cache.
 _HELD = 1 << 28
-_PASS = 1 << 18
+_PASS = 1 << 23
 # Rows of a tile of the kernel: it stays in the cache while the layers are added up.
 _TILE = 768
 
@@ -128,7 +129,7 @@ def _two(x: Tensor) -> Tensor:
 
 def parts_of(gradients: Gradients, x: Tensor) -> list[Part]:
     """Return the gradients of rows, a forward pass of moderate size at a time."""
-    step = max(8, min(4096, _PASS // max(1, x[0].numel())))
+    step = max(8, min(4096, _PASS // gradients.numbers_on_the_way()))
     return join([gradients.parts(x[at : at + step]) for at in range(0, len(x), step)])
 
 
@@ -185,7 +186,7 @@ def _cut(parts: list[Part], at: int, size: int) -> list[Part]:
         if isinstance(part, Product):
             cut.append(Product(part.names, part.a[at : at + size], part.g[at : at + size]))
         else:
-            cut.append(Explicit(part.names, part.shapes, part.j[at : at + size]))
+            cut.append(replace(part, j=part.j[at : at + size]))
     return cut
 
 
@@ -243,9 +244,7 @@ def tangent(parts: list[Part], weights: list[Tensor]) -> dict[str, Tensor]:
             found[part.names[0]] = weight[0, :, :n_in]
             found.update(dict.fromkeys(part.names[1:], weight[0, :, -1]))
         else:
-            sizes = [math.prod(shape) for shape in part.shapes]
-            pieces = zip(part.names, part.shapes, weight[0].split(sizes), strict=True)
-            found.update({name: one.reshape(shape) for name, shape, one in pieces})
+            found.update(part.by_parameter(weight[0]))
     return found
 
 
