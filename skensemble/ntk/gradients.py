@@ -139,6 +139,7 @@ class Gradients:
             self.all_outputs = _check_independence(module, sample[:2])
             self.picked = self._pick_outputs()
             self.n_outputs = 1 if outputs in ("trace", "last") else len(self.picked)
+            self._scale = len(self.picked) ** -0.5 if outputs == "trace" else 1.0
             if outputs == "last":
                 self._head = _last_linear(module, sample[:2])
                 self.report = dict.fromkeys(self._owners[self._head].values(), "layer")
@@ -274,7 +275,8 @@ class Gradients:
         edges = [call.edge for call in calls]
         self._slopes = sum(math.prod(call.shape[1:]) for call in calls)
         with torch.enable_grad():
-            totals = [self._mix(out)] if mixed else [out[:, at].sum() for at in self.picked]
+            scaled = out * self._scale
+            totals = [self._mix(out)] if mixed else [scaled[:, at].sum() for at in self.picked]
         slopes: list[list[Tensor]] = [[] for _ in calls]
         for number, total in enumerate(totals if edges else ()):
             last = number == len(totals) - 1
@@ -317,7 +319,7 @@ class Gradients:
 
         def outputs(part: dict[str, Tensor], row: Tensor) -> Tensor:
             out = functional_call(self.module, {**others, **part}, (row.unsqueeze(0),))[0]
-            return out[self.picked]
+            return out[self.picked] * self._scale
 
         found = vmap(jacrev(outputs), in_dims=(None, 0))(mine, x)
         flat = [found[name].flatten(2) for name in self._left]
@@ -337,7 +339,9 @@ def _part(
         if "bias" in names:
             given = torch.cat([given, given.new_ones(n_rows, 1)], 1)
         return Product(tuple(names.values()), given, slope)
-    j: Any = sum(_written_out(layer, given, slope, list(names)) for given, slope in uses)
+    j = _written_out(layer, *uses[0], list(names))
+    for given, slope in uses[1:]:
+        j = j + _written_out(layer, given, slope, list(names))
     shapes = tuple(tuple(getattr(layer, attribute).shape) for attribute in names)
     in_rows = isinstance(layer, (nn.Linear, *CONVOLUTIONS)) and len(names) > 1
     return Explicit(tuple(names.values()), shapes, j, shapes[0][0] if in_rows else 0)
@@ -445,14 +449,11 @@ def join(batches: Sequence[list[Part]]) -> list[Part]:
 
 
 def _as_one_output(part: Part) -> Part:
-    """Chain the gradients of all outputs, divided by the root of their number."""
+    """Chain the gradients of all outputs."""
     if isinstance(part, Product):
-        g = part.g.flatten(1).unsqueeze(1)
-        return Product(part.names, part.a, g / part.g.shape[1] ** 0.5)
+        return Product(part.names, part.a, part.g.flatten(1).unsqueeze(1))
     # Its numbers are no longer those of the parameters, one output's after the other's.
-    return Explicit(
-        part.names, part.shapes, part.j.flatten(1).unsqueeze(1) / part.j.shape[1] ** 0.5
-    )
+    return Explicit(part.names, part.shapes, part.j.flatten(1).unsqueeze(1))
 
 
 # -- modules -----------------------------------------------------------------------------------
