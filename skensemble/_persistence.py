@@ -24,7 +24,13 @@ from torch import Tensor, nn
 
 import skensemble.nn as architectures
 from skensemble._engine import MemberResult
-from skensemble._recipe import ELEMENTWISE_OPTIMIZERS, ForgottenRecipe, Recipe, read_recipe
+from skensemble._recipe import (
+    ELEMENTWISE_OPTIMIZERS,
+    FILLED,
+    ForgottenRecipe,
+    Recipe,
+    read_recipe,
+)
 from skensemble.batch_ensemble import BatchEnsembleClassifier
 from skensemble.distillation import DistilledClassifier
 from skensemble.ensemble import DeepEnsembleClassifier, NetworkClassifier
@@ -336,7 +342,7 @@ def _estimator(about: dict[str, Any], recipe: Recipe) -> Any:
         return None
     if about["missing"]:
         return ForgottenRecipe(tuple(about["missing"]))
-    own = {k: v for k, v in recipe.module_kwargs.items() if k not in ("in_shape", "n_classes")}
+    own = {k: v for k, v in recipe.module_kwargs.items() if k not in FILLED}
     criterion: dict[str, Any] = {} if recipe.class_weight is None else {
         "criterion__weight": recipe.class_weight
     }  # fmt: skip

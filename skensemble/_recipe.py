@@ -43,6 +43,8 @@ ELEMENTWISE_OPTIMIZERS = (
     torch.optim.Adadelta, torch.optim.ASGD, torch.optim.Rprop,
 )  # fmt: skip
 
+# Arguments of modules that are filled in from the data; torchvision calls the last as it does.
+FILLED = ("in_shape", "n_classes", "num_classes")
 _DEFAULT_CALLBACKS = {"epoch_timer", "train_loss", "valid_loss", "valid_acc", "print_log"}
 _PREFIXES = (
     "module", "criterion", "optimizer", "iterator_train", "iterator_valid", "callbacks",
@@ -116,9 +118,8 @@ class Recipe:
         module = _default_module(in_shape) if self.module is None else self.module
         kwargs = self.module_kwargs
         if not isinstance(module, nn.Module) or kwargs:
-            maker = type(module) if isinstance(module, nn.Module) else module
-            known = inspect.signature(maker).parameters
-            data = {"in_shape": in_shape, "n_classes": int(n_classes)}
+            known = _accepted(type(module) if isinstance(module, nn.Module) else module)
+            data = dict(zip(FILLED, (in_shape, int(n_classes), int(n_classes)), strict=True))
             kwargs = {**{key: data[key] for key in data if key in known}, **kwargs}
         return replace(
             self,
@@ -217,6 +218,20 @@ class Recipe:
         return reasons
 
 
+def _accepted(maker: Callable[..., Any]) -> set[str]:
+    """Return the arguments a module's maker takes.
+
+    A function that takes ``**kwargs`` and says which class it returns, as torchvision's do,
+    takes those of the class.
+    """
+    signature = inspect.signature(maker)
+    names, made = set(signature.parameters), signature.return_annotation
+    takes_any = any(one.kind is one.VAR_KEYWORD for one in signature.parameters.values())
+    if takes_any and inspect.isclass(made) and issubclass(made, nn.Module):
+        names |= set(inspect.signature(made).parameters)
+    return names
+
+
 def _default_module(in_shape: tuple[int, ...]) -> Any:
     if len(in_shape) == 1:
         return MLP
@@ -249,8 +264,11 @@ def _is_stackable(callback: Any) -> bool:
 def _reinitialised(module: nn.Module) -> nn.Module:
     """Return a copy of a module with fresh weights, or refuse to."""
     fresh = copy.deepcopy(module)
+    containers = []
     for name, part in fresh.named_modules():
-        if hasattr(part, "reset_parameters"):
+        if hasattr(part, "reset_parameters") and any(True for _ in part.children()):
+            containers.append(part)
+        elif hasattr(part, "reset_parameters"):
             part.reset_parameters()
         elif part._parameters or any(True for _ in part.buffers(recurse=False)):
             raise ValueError(
@@ -259,6 +277,8 @@ def _reinitialised(module: nn.Module) -> nn.Module:
                 "reset_parameters(), so members could not start from different weights. "
                 "Pass the module's class instead (with module__* parameters)."
             )
+    for part in reversed(containers):  # a network has the last word on how its layers start
+        part.reset_parameters()
     return fresh
 
 

@@ -8,6 +8,8 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from skensemble.nn._stages import Statistics, make_normalize, read_widths
+
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh, "silu": nn.SiLU}
 
 
@@ -26,6 +28,11 @@ class MLP(nn.Module):
         What follows each hidden layer.
     dropout : float, default=0.0
         Probability of dropping a hidden unit in training.
+    width_list : sequence of int, default=None
+        Widths of the hidden layers of a pruned network; None stands for `hidden`.
+    normalize : tuple of (mean, std), default=None
+        One mean and one standard deviation a feature, or a channel of images; the input is
+        normalised by them.
 
     Examples
     --------
@@ -42,6 +49,8 @@ class MLP(nn.Module):
         hidden: Sequence[int] = (128, 128),
         activation: str = "relu",
         dropout: float = 0.0,
+        width_list: Sequence[int] | None = None,
+        normalize: Statistics | None = None,
     ) -> None:
         super().__init__()
         if activation not in ACTIVATIONS:
@@ -49,7 +58,8 @@ class MLP(nn.Module):
                 f"The 'activation' of MLP must be one of {sorted(ACTIVATIONS)}. "
                 f"Got {activation!r} instead."
             )
-        widths = [math.prod(in_shape), *hidden]
+        self.normalize = make_normalize("MLP", normalize, in_shape)
+        widths = [math.prod(in_shape), *read_widths("MLP", width_list, hidden)]
         layers: list[nn.Module] = [nn.Flatten()]
         for n_in, n_out in pairwise(widths):
             layers += [nn.Linear(n_in, n_out), ACTIVATIONS[activation]()]
@@ -58,4 +68,4 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(n_samples, *in_shape)`` to logits ``(n_samples, n_classes)``."""
-        return self.layers(x)
+        return self.layers(self.normalize(x))

@@ -46,5 +46,6 @@ class Normalize(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the normalised input, in its dtype."""
-        shape = (1, -1, *[1] * (x.dim() - 2))
-        return (x - self.mean.to(x).view(shape)) / self.std.to(x).view(shape)
+        # With channels last the shapes need not be known, so that torch.fx can trace this.
+        x = (x.movedim(1, -1) - self.mean.to(x)) / self.std.to(x)
+        return x.movedim(-1, 1)
