@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skorch.dataset import Dataset as SkorchDataset
 from torch import Tensor, nn
 
+from skensemble._channels import require_channels
 from skensemble._engine import log_proba
 from skensemble._fitting import Given, Steps
 from skensemble._loader import FitData, Rows
@@ -194,6 +195,10 @@ class BaseNetworkClassifier(ClassifierMixin, BaseEstimator, ABC):
         """Check the data, read the recipe from `estimator`, and hold rows out."""
         recipe = read_recipe(estimator)
         data = self._check_fit(given)
+        splits = getattr(self, "channel_splits", None)
+        if splits is not None:
+            require_channels(data.X.shape[1], "channel_splits", splits, type(self).__name__)
+            recipe = replace(recipe, part=(0, int(splits)))
         recipe = recipe.bind(data.X, len(self.classes_), getattr(self, "precision", None))
         data = self._hold_out(data, recipe, purpose_seed(root, Purpose.SPLIT))
         sample = Rows(data.X, recipe.dtype).slice(0, min(SAMPLE_ROWS, len(data.X)))

@@ -62,7 +62,7 @@ _FOUND = ("reg_", "temperature_", "layers_", "n_iter_", "generation_scores_")
 _OPTIMIZERS = {cls.__name__: cls for cls in ELEMENTWISE_OPTIMIZERS}
 _PLAIN = ("outputs_proba", "label_smoothing", "lr", "max_epochs", "batch_size",
           "valid_batch_size", "shuffle", "drop_last", "device", "in_shape", "n_classes",
-          "precision", "writes_input", "rank1", "linear")  # fmt: skip
+          "precision", "writes_input", "rank1", "linear", "part")  # fmt: skip
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -324,6 +324,7 @@ def _architecture(about: dict[str, Any], module: Any) -> Any:
 def _recipe(about: dict[str, Any], module: Any) -> Recipe:
     values = {name: about[name] for name in _PLAIN}
     values["in_shape"] = tuple(values["in_shape"])
+    values["part"] = None if values["part"] is None else tuple(values["part"])
     weight = about["class_weight"]
     return replace(
         Recipe(module),

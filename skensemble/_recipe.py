@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 from torch.utils.data import DataLoader
 
+from skensemble._channels import OnPart, part_columns
 from skensemble._early_stopping import MONITORS
 from skensemble._seeding import Purpose, purpose_seed, torch_seeded
 from skensemble.nn import MLP, BatchEnsemble, CifarResNet
@@ -76,6 +77,8 @@ class Recipe:
         then returns ``(n_samples, n_members, n_classes)``.
     linear : dict or None
         Arguments of `Linearised`, where a network is used through its gradients.
+    part : tuple of int or None
+        ``(part, n_splits)`` where the module is given one part of the channels alone.
     """
 
     module: Any
@@ -105,15 +108,18 @@ class Recipe:
     writes_input: bool = False
     rank1: dict[str, Any] | None = None
     linear: dict[str, Any] | None = None
+    part: tuple[int, int] | None = None
 
     # -- building ----------------------------------------------------------------------
 
     def bind(self, X: Any, n_classes: int, precision: str | None = None) -> Recipe:
         """Fit the recipe to data: shapes, dtype, and arguments the module left open.
 
-        Float64 rows train in float64 on the CPU; all else trains in float32.
+        Float64 rows train in float64 on the CPU; all else trains in float32. A module that
+        is given a part of the channels is told the shape of that part.
         """
-        in_shape = tuple(int(n) for n in X.shape[1:])
+        whole = tuple(int(n) for n in X.shape[1:])
+        in_shape = self._seen(whole)
         is_double = X.dtype == np.float64 and torch.device(self.device).type == "cpu"
         module = _default_module(in_shape) if self.module is None else self.module
         kwargs = self.module_kwargs
@@ -125,11 +131,22 @@ class Recipe:
             self,
             module=module,
             module_kwargs=kwargs,
-            in_shape=in_shape,
+            in_shape=whole,
             n_classes=int(n_classes),
             dtype=torch.float64 if is_double else torch.float32,
             precision=precision,
         )
+
+    def _columns(self, n_channels: int) -> slice:
+        part, n_splits = (0, 1) if self.part is None else self.part
+        return part_columns(n_channels, n_splits, part)
+
+    def _seen(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of what the module is given of a sample."""
+        if self.part is None:
+            return in_shape
+        columns = self._columns(in_shape[0])
+        return (columns.stop - columns.start, *in_shape[1:])
 
     def build(self, seed: int) -> nn.Module:
         """Make a module with the initial weights that belong to `seed`, on the CPU."""
@@ -147,13 +164,15 @@ class Recipe:
                 )
             if any(isinstance(p, UninitializedParameter) for p in module.parameters()):
                 with torch.no_grad():
-                    module.eval()(torch.zeros(2, *self.in_shape))
+                    module.eval()(torch.zeros(2, *self._seen(self.in_shape)))
             if self.rank1 is not None:
                 module = BatchEnsemble(module, **self.rank1)
             if self.linear is not None:
                 from skensemble.ntk.linearised import Linearised  # which imports this module
 
                 module = Linearised(module, **self.linear)
+            if self.part is not None:
+                module = OnPart(self._columns(self.in_shape[0]), module)
         return module.to(self.dtype)
 
     def narrow(self) -> Recipe:

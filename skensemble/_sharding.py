@@ -116,10 +116,11 @@ class Job:
 
 
 def recipe_key(recipe: Recipe) -> str:
-    """Hash what recipes must share beside learning rate and weight decay."""
+    """Hash what recipes must share beside rate, weight decay and which part they see."""
+    part = None if recipe.part is None else (0, recipe.part[1])
     kwargs = {k: v for k, v in recipe.optimizer_kwargs.items() if k != "weight_decay"}
     callbacks = None if recipe.net is None else recipe.net.callbacks
-    alike = replace(recipe, lr=0.0, optimizer_kwargs=kwargs, net=None)
+    alike = replace(recipe, lr=0.0, optimizer_kwargs=kwargs, net=None, part=part)
     return joblib.hash((vars(alike), callbacks))
 
 
@@ -173,7 +174,7 @@ def train_shard(job: Job, members: list[Member], device: str) -> list[MemberResu
     """Build, train and hand back the members of one shard."""
     recipe = replace(members[0].recipe, device=device)
     stopping = recipe.early_stopping()
-    modules = [recipe.build(member.seed) for member in members]
+    modules = [member.recipe.build(member.seed) for member in members]
     data = TrainingData.gather([member.data for member in members], recipe.dtype, device)
     objective = _start_objective(members, modules[0], data)
     stack = job.plan.build(modules)

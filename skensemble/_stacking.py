@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from skensemble._channels import Columns
 from skensemble._layers import Tap, listen
 
 
@@ -249,6 +250,10 @@ class _Tracer(fx.Tracer):
             return forward(*args, **kwargs)
         return super().call_module(m, forward, args, kwargs)
 
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Keep the choice of channels whole, like torch's own layers."""
+        return isinstance(m, Columns) or super().is_leaf_module(m, module_qualified_name)
+
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: Any) -> Any:
         """Hand attributes to other threads as they are."""
         if threading.get_ident() != self._thread:
@@ -345,6 +350,8 @@ class GraphStack(_Stacked):
             return layer.forward
         if kind is nn.Linear:
             return self._linear(name, layer)
+        if kind is Columns:
+            return lambda x: self._columns(name, x)
         if kind is nn.Flatten and (layer.start_dim, layer.end_dim) == (1, -1):
             return lambda x: x.flatten(2)
         if kind in (nn.Softmax, nn.LogSoftmax) and layer.dim in (1, -1):
@@ -363,6 +370,10 @@ class GraphStack(_Stacked):
         if layer.bias is None:
             return lambda x: x @ self.stacked(weight).mT
         return lambda x: torch.baddbmm(self.stacked(bias).unsqueeze(1), x, self.stacked(weight).mT)
+
+    def _columns(self, name: str, x: Tensor) -> Tensor:
+        at = self.stacked(f"{name}.at")  # (member, channel)
+        return x[torch.arange(len(at), device=x.device)[:, None], :, at].transpose(1, 2)
 
     def _dropout(self, x: Tensor, p: float) -> Tensor:
         if not self.training or p == 0:

@@ -31,7 +31,7 @@ class NetworkClassifier(SingleModule):
 
     It is what the members of a `DeepEnsembleClassifier` are: refitting a member with its
     own ``random_state`` gives the same network again, unless the ensemble drew rows for it,
-    held rows out at random, or trained the sum.
+    held rows out at random, gave it a part of the channels, or trained the sum.
 
     Parameters
     ----------
@@ -177,6 +177,9 @@ class DeepEnsembleClassifier(FusedMembers):
         Whether each member draws its rows with replacement.
     max_samples : int, float or None, default=None
         Rows a member draws: a number, a share, or as many as there are.
+    channel_splits : int or None, default=None
+        Give member `i` one of this many parts of consecutive channels (axis 1) alone, part
+        ``i % channel_splits``; the parts are those of `ChannelSplit`.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, multiplied with the sample weights.
     stack : int or "auto", default="auto"
@@ -238,6 +241,7 @@ class DeepEnsembleClassifier(FusedMembers):
             Interval(RealNotInt, 0, 1, closed="right"),
             None,
         ],
+        "channel_splits": [Interval(numbers.Integral, 1, None, closed="left"), None],
         "stack": [Interval(numbers.Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "n_jobs": [numbers.Integral, None],
         "warm_start": ["boolean"],
@@ -252,6 +256,7 @@ class DeepEnsembleClassifier(FusedMembers):
         joint: bool = False,
         bootstrap: bool = False,
         max_samples: Any = None,
+        channel_splits: int | None = None,
         class_weight: Any = None,
         stack: Any = "auto",
         n_jobs: int | None = None,
@@ -266,6 +271,7 @@ class DeepEnsembleClassifier(FusedMembers):
         self.joint = joint
         self.bootstrap = bootstrap
         self.max_samples = max_samples
+        self.channel_splits = channel_splits
         self.class_weight = class_weight
         self.stack = stack
         self.n_jobs = n_jobs
@@ -325,7 +331,7 @@ class DeepEnsembleClassifier(FusedMembers):
                 seed = member_seed(root, number)
                 rows = self._draw_rows(data.rows, seed)
                 own = data if rows is None else replace(data, rows=rows)
-                members.append(Member(number, seed, recipe, objective, own))
+                members.append(Member(number, seed, self._on_part(recipe, number), objective, own))
         self._root: int = root
         yield from self._train(recipe, members, kept)
 
@@ -359,7 +365,20 @@ class DeepEnsembleClassifier(FusedMembers):
                 f"With warm_start=True samples must keep the shape {old.in_shape}. "
                 f"Got {recipe.in_shape} instead."
             )
+        if old.part != recipe.part:
+            raise ValueError(
+                "With warm_start=True 'channel_splits' must stay what the members there are "
+                f"were trained with, {old.part and old.part[1]}. Got {self.channel_splits} instead."
+            )
         return replace(recipe, dtype=old.dtype)
+
+    @staticmethod
+    def _on_part(recipe: Recipe, number: int) -> Recipe:
+        """Return the recipe of one member, which may see a part of the channels alone."""
+        if recipe.part is None:
+            return recipe
+        n_splits = recipe.part[1]
+        return replace(recipe, part=(number % n_splits, n_splits))
 
     def _draw_rows(self, rows: np.ndarray, seed: int) -> np.ndarray | None:
         if not self.bootstrap and self.max_samples is None:
@@ -390,7 +409,8 @@ class DeepEnsembleClassifier(FusedMembers):
         finally:
             for number, result in training.results.items():
                 if result.diverged_at is None:
-                    done[number] = self._make_member(recipe, seeds[number], result)
+                    own = self._on_part(recipe, number)
+                    done[number] = self._make_member(own, seeds[number], result)
                 else:
                     diverged[number] = result.diverged_at
             self._recipe = recipe

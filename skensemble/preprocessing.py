@@ -12,6 +12,7 @@ from skorch import NeuralNetClassifier
 from torch import nn
 
 from skensemble._base import BaseNetworkClassifier
+from skensemble._channels import part_columns, require_channels
 from skensemble._loader import Rows
 from skensemble._private import Interval, StrOptions, check_feature_names_in, fit_context
 from skensemble._recipe import read_recipe
@@ -213,15 +214,12 @@ class ChannelSplit(TransformerMixin, BaseEstimator):
         """
         X = validate_data(self, X, dtype=_LIKE_IMAGES, allow_nd=True)
         n_channels = X.shape[1]
-        if n_channels < self.n_splits:
-            raise ValueError(
-                f"Found array with {n_channels} feature(s) (channels) while a minimum of "
-                f"n_splits={self.n_splits} is required by ChannelSplit."
-            )
+        require_channels(n_channels, "n_splits", self.n_splits, "ChannelSplit")
         if self.part >= self.n_splits:
             raise ValueError(
                 f"The 'part' must be below n_splits={self.n_splits}. Got {self.part} instead."
             )
+        self._columns = part_columns(n_channels, self.n_splits, self.part)
         self._size = n_channels // self.n_splits
         return self
 
@@ -241,14 +239,11 @@ class ChannelSplit(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=_LIKE_IMAGES, allow_nd=True)
         if self.mode == "split":
-            return X[:, self._columns()]
+            return X[:, self._columns]
         whole = X[:, : self._size * self.n_splits]
         kind = np.float32 if X.dtype == np.uint8 else X.dtype
         shape = (len(X), self.n_splits, self._size, *X.shape[2:])
         return whole.reshape(shape).mean(1, dtype=kind)
-
-    def _columns(self) -> slice:
-        return slice(self.part * self._size, (self.part + 1) * self._size)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return the names of the channels of the part, or ``channelsplit0`` and so on of means.
@@ -266,7 +261,7 @@ class ChannelSplit(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         names = check_feature_names_in(self, input_features)
         if self.mode == "split":
-            return np.asarray(names, dtype=object)[self._columns()]
+            return np.asarray(names, dtype=object)[self._columns]
         return np.asarray([f"channelsplit{at}" for at in range(self._size)], dtype=object)
 
     def __sklearn_is_fitted__(self) -> bool:

@@ -42,6 +42,7 @@ ESTIMATORS: list[BaseEstimator] = [
     DeepEnsembleClassifier(cheap_net(), n_estimators=3, averaging="vote"),
     DeepEnsembleClassifier(cheap_net(), n_estimators=3, joint=True),
     DeepEnsembleClassifier(cheap_net(), n_estimators=2, stack=1, class_weight="balanced"),
+    DeepEnsembleClassifier(cheap_net(), n_estimators=2, channel_splits=2),
     DistilledClassifier(student=cheap_net()),
     DistilledClassifier(LogisticRegression(), cheap_net()),
     DistilledClassifier(NetworkClassifier(cheap_net()), objective="feature"),
