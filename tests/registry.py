@@ -28,15 +28,14 @@ def cheap_net(**kwargs) -> NeuralNetClassifier:
         module__hidden=(32,),
         criterion=torch.nn.CrossEntropyLoss,
         optimizer=torch.optim.Adam,
-        lr=0.02,
-        max_epochs=15,
+        lr=0.05,
+        max_epochs=4,
         **kwargs,
     )
 
 
 ESTIMATORS: list[BaseEstimator] = [
     NetworkClassifier(),
-    DeepEnsembleClassifier(n_estimators=2),
     NetworkClassifier(cheap_net()),
     DeepEnsembleClassifier(cheap_net(), n_estimators=3, averaging="logit"),
     DeepEnsembleClassifier(cheap_net(), n_estimators=3, averaging="vote"),
