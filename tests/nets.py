@@ -145,3 +145,18 @@ def make_data(n_rows=90, n_classes=3, dtype=np.float64, seed=0):
 def make_ensemble(n_estimators=3, net=None, **kwargs):
     kwargs.setdefault("random_state", 0)
     return DeepEnsembleClassifier(make_net() if net is None else net, n_estimators, **kwargs)
+
+
+def make_points(n_rows=60, n_classes=3, seed=0):
+    X, y = make_classification(
+        n_rows, 6, n_informative=5, n_redundant=0, n_classes=n_classes, random_state=seed
+    )
+    return X, y
+
+
+def make_images(n_rows=40):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n_rows, 3, 6, 6))
+    y = np.arange(n_rows) % 3
+    X[np.arange(n_rows), y] += 1.0
+    return X, y
