@@ -190,9 +190,11 @@ class BatchEnsembleClassifier(SingleModule, FusedMembers):
         return replace(recipe, rank1=rank1, optimizer_kwargs=kwargs)
 
     module_: BatchEnsemble
+    _merged_by: str | None = None
 
     def _set_result(self, recipe: Recipe, result: MemberResult) -> None:
         super()._set_result(recipe, result)
+        self._merged_by = self.merge
         if self.merge is not None:
             self.merged_ = self.merge_members(self.merge)
 
@@ -225,7 +227,15 @@ class BatchEnsembleClassifier(SingleModule, FusedMembers):
     # -- predictions ---------------------------------------------------------------------
 
     def _networks(self) -> Sequence[nn.Module]:
-        return [self.module_ if self.merge is None else self.merged_.module_]
+        if self.merge is None:
+            return [self.module_]
+        if self.merge != self._merged_by:
+            raise ValueError(
+                "Members are merged at the end of 'fit', so a 'merge' that is set later must be "
+                f"None or what it was then, here {self._merged_by!r}. Got {self.merge!r} instead; "
+                f"fit again, or call merge_members({self.merge!r})."
+            )
+        return [self.merged_.module_]
 
     def _read(self, logits: Tensor) -> Tensor:
         """Turn logits into log-probabilities."""

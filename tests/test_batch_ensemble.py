@@ -375,6 +375,19 @@ def test_merged_members_predict_with_one_network(merge):
     clone(network).fit(X, y)  # its recipe is a plain one
 
 
+def test_merge_may_be_taken_back_after_fit_but_not_changed():
+    X, y = table()
+    ensemble = BatchEnsembleClassifier(make_net(), 3, init="one", random_state=0).fit(X, y)
+    separate = ensemble.predict_proba(X)
+    with pytest.raises(ValueError, match="here None. Got 'rank-mean' instead; fit again, or call"):
+        ensemble.set_params(merge="rank-mean").predict(X)
+    merged = ensemble.fit(X, y).predict_proba(X)
+    with pytest.raises(ValueError, match="here 'rank-mean'. Got 'factor-mean' instead"):
+        ensemble.set_params(merge="factor-mean").predict(X)
+    np.testing.assert_array_equal(ensemble.set_params(merge=None).predict_proba(X), separate)
+    np.testing.assert_array_equal(ensemble.set_params(merge="rank-mean").predict_proba(X), merged)
+
+
 def test_one_member_of_ones_is_a_plain_network():
     X, y = table()
     net = make_net(module__hidden=(9,), optimizer=torch.optim.SGD)
