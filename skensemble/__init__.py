@@ -9,6 +9,7 @@ from skensemble import (
     ntk,
     objectives,
     preprocessing,
+    pruning,
 )
 from skensemble._base import MemberDivergedError
 from skensemble._persistence import load
@@ -17,6 +18,7 @@ from skensemble.distillation import DistilledClassifier
 from skensemble.ensemble import DeepEnsembleClassifier, NetworkClassifier
 from skensemble.model_selection import StackedGridSearchCV, StackedRandomizedSearchCV
 from skensemble.ntk.classifier import NTKClassifier
+from skensemble.pruning.classifier import PrunedClassifier
 from skensemble.self_distillation import SelfDistiller
 
 __version__ = "0.1.0"
@@ -28,6 +30,7 @@ __all__ = [
     "MemberDivergedError",
     "NTKClassifier",
     "NetworkClassifier",
+    "PrunedClassifier",
     "SelfDistiller",
     "StackedGridSearchCV",
     "StackedRandomizedSearchCV",
@@ -40,4 +43,5 @@ __all__ = [
     "ntk",
     "objectives",
     "preprocessing",
+    "pruning",
 ]

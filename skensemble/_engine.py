@@ -22,6 +22,7 @@ from torch import Tensor
 
 from skensemble._early_stopping import MemberEarlyStopping
 from skensemble._loader import Batch, MemberBatches, Rows, TrainingData
+from skensemble._masks import MemberMasks
 from skensemble._rates import MemberRates
 from skensemble._stacking import MemberStack
 from skensemble.objectives import Objective
@@ -118,6 +119,8 @@ class StackNet(NeuralNetClassifier):
         Who stops when.
     rates : MemberRates or None
         Learning rates and decays, where members have their own.
+    masks : MemberMasks or None
+        Which weights stay zero.
     loader : dict
         ``valid_batch_size`` and ``drop_last``.
     **kwargs
@@ -134,6 +137,7 @@ class StackNet(NeuralNetClassifier):
         autocast: torch.dtype | None = None,
         early_stopping: MemberEarlyStopping | None = None,
         rates: MemberRates | None = None,
+        masks: MemberMasks | None = None,
         loader: dict[str, Any],
         **kwargs: Any,
     ) -> None:
@@ -149,6 +153,7 @@ class StackNet(NeuralNetClassifier):
         self.autocast = autocast
         self.early_stopping = early_stopping
         self.rates = rates
+        self.masks = masks
         self.loader = loader
 
     # -- what skorch builds ------------------------------------------------------------
@@ -241,6 +246,7 @@ class StackNet(NeuralNetClassifier):
         member_losses = self.get_loss(logits, batch, training=True)
         loss = member_losses.sum()
         loss.backward()
+        self.criterion_.adjust(self.get_all_learnable_params())
         return {
             "loss": loss,
             "y_pred": logits,
@@ -277,11 +283,13 @@ class StackNet(NeuralNetClassifier):
 
         if self.rates is None:
             self.optimizer_.step(closure)
-            return steps[0]
-        parameters = [parameter for _, parameter in self.get_all_learnable_params()]
-        start = self.rates.before(parameters)
-        self.optimizer_.step(closure)
-        self.rates.after(parameters, start)
+        else:
+            parameters = [parameter for _, parameter in self.get_all_learnable_params()]
+            start = self.rates.before(parameters)
+            self.optimizer_.step(closure)
+            self.rates.after(parameters, start)
+        if self.masks is not None:
+            self.masks.apply(self.get_all_learnable_params())
         return steps[0]
 
     def validation_step(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:

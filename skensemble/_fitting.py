@@ -200,6 +200,30 @@ def fit_together(
     return [fit.outcome for fit in running]
 
 
+def side_by_side(
+    fits: Sequence[Steps], stack: int | str = "auto", n_jobs: int | None = None
+) -> Steps:
+    """Run fits in step as a part of another one, which yields what they want trained.
+
+    What can train in one stack is yielded as one `Training`. Errors are returned, one a fit.
+    """
+    running = [_Fit(steps) for steps in fits]
+    while waiting := [fit for fit in running if fit.wanted is not None]:
+        for group in _alike(waiting):
+            together = _join([fit.wanted for fit in group])
+            together = replace(together, stack=stack, n_jobs=n_jobs)
+            error = None
+            try:
+                yield together
+            except Exception as failure:  # is told to those it concerns
+                error = failure
+            else:
+                _deal([fit.wanted for fit in group], together)
+            for fit in group:
+                fit.advance(error)
+    return [fit.outcome.error for fit in running]
+
+
 def _run_subfits(fits: list[_Fit], n_jobs: int | None, verbose: int) -> None:
     wanted: dict[Any, list[_Fit]] = {}
     for fit in fits:
@@ -234,7 +258,8 @@ def _hand_out(sharers: list[_Fit], estimator: BaseEstimator, outcome: Outcome) -
         fit.advance(outcome.error)
 
 
-def _run_trainings(fits: list[_Fit], n_jobs: int | None, verbose: int) -> None:
+def _alike(fits: list[_Fit]) -> list[list[_Fit]]:
+    """Group fits whose networks can train in common stacks."""
     groups: dict[Any, list[_Fit]] = {}
     for fit in fits:
         training = fit.wanted
@@ -242,7 +267,11 @@ def _run_trainings(fits: list[_Fit], n_jobs: int | None, verbose: int) -> None:
         alone = training.members[0].objective.shared_batches or len(keys) != 1
         key = object() if alone else (training.stack, keys.pop())
         groups.setdefault(key, []).append(fit)
-    for group in groups.values():
+    return list(groups.values())
+
+
+def _run_trainings(fits: list[_Fit], n_jobs: int | None, verbose: int) -> None:
+    for group in _alike(fits):
         start, error = time.perf_counter(), None
         try:
             _train_group([fit.wanted for fit in group], n_jobs, verbose)
@@ -257,16 +286,25 @@ def _run_trainings(fits: list[_Fit], n_jobs: int | None, verbose: int) -> None:
 
 def _train_group(trainings: list[Training], n_jobs: int | None, verbose: int) -> None:
     """Train the members of all in common and hand each its own."""
-    first = trainings[0]
-    places = [(training, member) for training in trainings for member in training.members]
-    if len(trainings) > 1:
-        members = [replace(member, number=at) for at, (_, member) in enumerate(places)]
-    else:
-        members = first.members
-    together = replace(first, members=members, n_jobs=n_jobs, verbose=verbose)
+    together = replace(_join(trainings), n_jobs=n_jobs, verbose=verbose)
     together.run()
+    _deal(trainings, together)
+
+
+def _join(trainings: list[Training]) -> Training:
+    """Make one training of several."""
     if len(trainings) == 1:
-        first.results = together.results
+        return trainings[0]
+    members = [member for training in trainings for member in training.members]
+    numbered = [replace(member, number=at) for at, member in enumerate(members)]
+    return replace(trainings[0], members=numbered)
+
+
+def _deal(trainings: list[Training], together: Training) -> None:
+    """Hand the results of a joint training to those it was made of."""
+    if len(trainings) == 1:
+        trainings[0].results = together.results
         return
+    places = [(training, member) for training in trainings for member in training.members]
     for at, (training, member) in enumerate(places):
         training.results[member.number] = together.results[at]

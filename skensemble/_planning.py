@@ -102,6 +102,8 @@ def make_plan(
     taps : tuple of Tap, default=()
         Layers whose features the objective wants.
     """
+    # A trial wants members that differ, so weights drawn from their seeds.
+    recipe = replace(recipe, start=None)
     module = recipe.build(seeds[0])
     blockers = recipe.stack_blockers()
     alone = Plan(

@@ -35,7 +35,8 @@ from skensemble._early_stopping import MONITORS
 from skensemble._seeding import Purpose, purpose_seed, torch_seeded
 from skensemble.nn import MLP, BatchEnsemble, CifarResNet
 from skensemble.nn.batch_ensemble import FAST_WEIGHTS
-from skensemble.objectives import CrossEntropy
+from skensemble.nn.narrowing import cut
+from skensemble.objectives import CrossEntropy, scaled_norms
 
 # Optimisers whose update of a number depends on that number's own gradients alone.
 ELEMENTWISE_OPTIMIZERS = (
@@ -51,7 +52,33 @@ _PREFIXES = (
     "module", "criterion", "optimizer", "iterator_train", "iterator_valid", "callbacks",
     "dataset", "compile",
 )  # fmt: skip
+# The scales' first value in network slimming (Liu et al. 2017).
+_SLIM_START = 0.5
 _REFUSED_CALLBACKS = (Checkpoint, TrainEndCheckpoint, LoadInitState)
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a network starts from, other than weights drawn from its seed.
+
+    Attributes
+    ----------
+    state : dict of Tensor or None
+        Its weights, after pruning.
+    masks : dict of Tensor
+        Which numbers of named parameters are kept (one) and which stay zero.
+    """
+
+    state: dict[str, Tensor] | None = None
+    masks: dict[str, Tensor] = field(default_factory=dict)
+
+    def put(self, module: nn.Module) -> None:
+        """Give the weights to a module, and mask them."""
+        if self.state is not None:
+            module.load_state_dict(self.state)
+        with torch.no_grad():
+            for name, mask in self.masks.items():
+                module.get_parameter(name).mul_(mask)
 
 
 @dataclass(frozen=True)
@@ -79,6 +106,12 @@ class Recipe:
         Arguments of `Linearised`, where a network is used through its gradients.
     part : tuple of int or None
         ``(part, n_splits)`` where the module is given one part of the channels alone.
+    slimming : float or None
+        Strength of the pull of batch normalisation's scales to zero; they then start at 0.5.
+    pruned : tuple of dict
+        What was cut out of the module, one after the other; see `skensemble.nn.narrowing`.
+    start : Start or None
+        What training starts from, where that is not drawn from the seed.
     """
 
     module: Any
@@ -109,6 +142,9 @@ class Recipe:
     rank1: dict[str, Any] | None = None
     linear: dict[str, Any] | None = None
     part: tuple[int, int] | None = None
+    slimming: float | None = None
+    pruned: tuple[dict[str, Any], ...] = ()
+    start: Start | None = None
 
     # -- building ----------------------------------------------------------------------
 
@@ -165,6 +201,11 @@ class Recipe:
             if any(isinstance(p, UninitializedParameter) for p in module.parameters()):
                 with torch.no_grad():
                     module.eval()(torch.zeros(2, *self._seen(self.in_shape)))
+            for cuts in self.pruned:
+                module = cut(module, cuts)
+            if self.slimming is not None:
+                for _, norm in scaled_norms(module):
+                    nn.init.constant_(norm.weight, _SLIM_START)
             if self.rank1 is not None:
                 module = BatchEnsemble(module, **self.rank1)
             if self.linear is not None:
@@ -173,7 +214,10 @@ class Recipe:
                 module = Linearised(module, **self.linear)
             if self.part is not None:
                 module = OnPart(self._columns(self.in_shape[0]), module)
-        return module.to(self.dtype)
+        module = module.to(self.dtype)
+        if self.start is not None:
+            self.start.put(module)
+        return module
 
     def narrow(self) -> Recipe:
         """Return the recipe of one network, where this is that of many that share weights."""
@@ -185,7 +229,7 @@ class Recipe:
 
     def restore(self, state: dict[str, Tensor]) -> nn.Module:
         """Make a module with the given weights, ready to predict."""
-        module = self.build(0)
+        module = replace(self, start=None).build(0)
         module.load_state_dict(state)
         return module.eval()
 
@@ -312,7 +356,12 @@ class ForgottenRecipe:
 
 
 def read_recipe(estimator: Any) -> Recipe:
-    """Read the recipe of one member from what the user passed as `estimator`."""
+    """Read the recipe of one member from what the user passed as `estimator`.
+
+    A `Recipe` stands for itself: estimators hand prepared ones to each other.
+    """
+    if isinstance(estimator, Recipe):
+        return estimator
     if estimator is None:
         return Recipe(module=None)
     if isinstance(estimator, nn.Module) or (

@@ -31,6 +31,7 @@ class Purpose(IntEnum):
     PERMUTE = 7
     PERTURB = 8
     PROJECT = 9
+    PRUNE = 12
 
 
 _TORCH_GENERATOR = threading.RLock()

@@ -20,12 +20,14 @@ from skensemble._early_stopping import MemberEarlyStopping
 from skensemble._engine import MemberResult, Split, StackNet
 from skensemble._layers import captured_shapes
 from skensemble._loader import FitData, Rows, TrainingData
+from skensemble._masks import MemberMasks
 from skensemble._planning import Plan, make_plan
 from skensemble._rates import MemberRates, rate_key
 from skensemble._recipe import Recipe
 from skensemble._seeding import Purpose, generator, purpose_seed, torch_seeded
 from skensemble._stacking import LoopStack
-from skensemble.objectives import Objective, merge
+from skensemble.nn.narrowing import cut_widths
+from skensemble.objectives import Objective, Slimmed, merge, scale_names
 
 SAMPLE_ROWS = 4
 
@@ -116,12 +118,19 @@ class Job:
 
 
 def recipe_key(recipe: Recipe) -> str:
-    """Hash what recipes must share beside rate, weight decay and which part they see."""
+    """Hash what recipes must share beside rate, weight decay and which part they see.
+
+    Of pruned networks the widths must agree, not the channels that were kept.
+    """
     part = None if recipe.part is None else (0, recipe.part[1])
     kwargs = {k: v for k, v in recipe.optimizer_kwargs.items() if k != "weight_decay"}
     callbacks = None if recipe.net is None else recipe.net.callbacks
-    alike = replace(recipe, lr=0.0, optimizer_kwargs=kwargs, net=None, part=part)
-    return joblib.hash((vars(alike), callbacks))
+    widths = [cut_widths(cuts) for cuts in recipe.pruned]
+    starts = None if recipe.start is None else sorted(recipe.start.masks)
+    alike = replace(
+        recipe, lr=0.0, optimizer_kwargs=kwargs, net=None, part=part, pruned=(), start=None
+    )
+    return joblib.hash((vars(alike), callbacks, widths, starts))
 
 
 def make_shards(members: list[Member], size: int, n_workers: int) -> list[list[Member]]:
@@ -179,6 +188,7 @@ def train_shard(job: Job, members: list[Member], device: str) -> list[MemberResu
     objective = _start_objective(members, modules[0], data)
     stack = job.plan.build(modules)
     rates = MemberRates([member.recipe for member in members], device)
+    masks = MemberMasks([member.recipe for member in members], device)
     net = StackNet(
         stack,
         objective,
@@ -187,6 +197,7 @@ def train_shard(job: Job, members: list[Member], device: str) -> list[MemberResu
         autocast=None if recipe.precision is None else torch.bfloat16,
         early_stopping=stopping and MemberEarlyStopping(stopping, len(members)),
         rates=rates if rates.needed else None,
+        masks=masks if masks.needed else None,
         loader={"drop_last": recipe.drop_last, "valid_batch_size": recipe.valid_batch_size},
         optimizer=recipe.optimizer,
         lr=recipe.lr,
@@ -203,7 +214,7 @@ def train_shard(job: Job, members: list[Member], device: str) -> list[MemberResu
         **{f"compile__{key}": value for key, value in recipe.compile_kwargs.items()},
     )
     stack.set_draws([generator(m.seed, Purpose.FORWARD, device) for m in members])
-    shared = objective.shared_batches
+    shared = members[0].objective.shared_batches
     # Without shuffling, members with the same rows see the same batches: one copy will do.
     rows = members[0].data.rows
     alike = not recipe.shuffle and all(member.data.rows is rows for member in members)
@@ -219,7 +230,9 @@ def _start_objective(
     members: list[Member], module: torch.nn.Module, data: TrainingData
 ) -> Objective:
     """Join the members' objectives and draw what is trained beside the networks."""
-    objective = merge([member.objective for member in members])
+    objective: Objective = merge([member.objective for member in members])
+    if members[0].recipe.slimming is not None:
+        objective = Slimmed(objective, members[0].recipe.slimming, scale_names(module))
     rows = data.rows
     features: dict[str, Any] = {}
     if objective.taps:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ class SingleModule(BaseNetworkClassifier):
         self._set_result(recipe, result)
 
     def _set_result(self, recipe: Recipe, result: MemberResult) -> None:
-        self._recipe = recipe
+        self._recipe = replace(recipe, start=None)
         self.module_ = _to_device(recipe.restore(result.state), recipe.device)
         self.history_ = result.history
 

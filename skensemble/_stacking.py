@@ -26,6 +26,7 @@ from torch import Tensor, fx, nn
 
 from skensemble._channels import Columns
 from skensemble._layers import Tap, listen
+from skensemble.nn.normalize import Normalize
 
 
 class CannotStack(Exception):
@@ -251,8 +252,9 @@ class _Tracer(fx.Tracer):
         return super().call_module(m, forward, args, kwargs)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Keep the choice of channels whole, like torch's own layers."""
-        return isinstance(m, Columns) or super().is_leaf_module(m, module_qualified_name)
+        """Also leave whole the choice of channels, and what asks its input for numbers."""
+        whole = isinstance(m, Columns | Normalize)
+        return whole or super().is_leaf_module(m, module_qualified_name)
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: Any) -> Any:
         """Hand attributes to other threads as they are."""
@@ -264,13 +266,17 @@ class _Tracer(fx.Tracer):
 _TRACING = threading.Lock()
 
 
-def trace(module: nn.Module) -> tuple[GraphNode, ...]:
-    """Trace a module's forward; once a fit, and one thread at a time."""
+def trace_graph(module: nn.Module) -> fx.Graph:
+    """Trace a module's forward; one thread at a time."""
     try:
         with _TRACING:
-            graph = _Tracer().trace(module)
+            return _Tracer().trace(module)
     except Exception as error:  # fx raises whatever the user's code raises on proxies
         raise CannotStack(f"its forward cannot be traced ({error})") from error
+
+
+def trace(module: nn.Module) -> tuple[GraphNode, ...]:
+    """Trace a module once a fit, as nodes that can be sent to workers."""
 
     def value(node: fx.Node) -> Any:
         return _Value(node.name)
@@ -283,7 +289,7 @@ def trace(module: nn.Module) -> tuple[GraphNode, ...]:
             fx.map_arg(node.args, value),  # type: ignore[arg-type]
             fx.map_arg(node.kwargs, value),  # type: ignore[arg-type]
         )
-        for node in graph.nodes
+        for node in trace_graph(module).nodes
     )
 
 

@@ -20,6 +20,7 @@ from skensemble.objectives.distilled import (
     SharedWeights,
     Watched,
 )
+from skensemble.objectives.sparse import Slimmed, scale_names, scaled_norms
 from skensemble.objectives.terms import (
     AdaptiveTerm,
     AttentionTerm,
@@ -55,9 +56,12 @@ __all__ = [
     "ProxyDirichletTerm",
     "RelationTerm",
     "SharedWeights",
+    "Slimmed",
     "SumCrossEntropy",
     "Term",
     "TruncatedTerm",
     "Watched",
     "merge",
+    "scale_names",
+    "scaled_norms",
 ]

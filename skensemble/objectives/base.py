@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypeVar
 
@@ -108,6 +108,12 @@ class Objective(Mergeable, ABC):
     def prepare(self, batch: Batch, look: Callable[[Tensor], Tensor]) -> Batch:
         """Alter a batch before the forward pass; `look` gives the members' logits of rows."""
         return batch
+
+    def adjust(self, parameters: Iterable[tuple[str, Tensor]]) -> None:
+        """Alter the gradients of named parameters, after the backward pass and before the step.
+
+        Names are those of the user's module; stacked members' parameters have an axis in front.
+        """
 
     def measures(self, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Return further numbers a member ``(member,)``, whose means go to the history."""

@@ -6,7 +6,7 @@ Around them are networks of several members, altered rows, and a watch on divers
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -103,6 +103,12 @@ class _Around(Objective):
 
     def prepare(self, batch: Batch, look: Callable[[Tensor], Tensor]) -> Batch:
         return self.inner.prepare(batch, look)
+
+    def measures(self, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
+        return self.inner.measures(logits, batch)
+
+    def adjust(self, parameters: Iterable[tuple[str, Tensor]]) -> None:
+        self.inner.adjust(parameters)
 
     def learnable(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
         yield from self.inner.learnable()

@@ -1,0 +1,7 @@
+"""Networks with less in them: fewer channels, fewer weights, or fewer networks."""
+
+from skensemble.pruning.classifier import Change, PrunedClassifier
+from skensemble.pruning.operation import Widths
+from skensemble.pruning.surgery import CannotPrune
+
+__all__ = ["CannotPrune", "Change", "PrunedClassifier", "Widths"]

@@ -1,0 +1,682 @@
+"""Networks made smaller: trained, pruned and trained on."""
+
+from __future__ import annotations
+
+import copy
+import numbers
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from sklearn.frozen import FrozenEstimator
+from sklearn.utils.validation import check_memory
+from skorch import NeuralNetClassifier
+from torch import Tensor, nn
+
+from skensemble._base import BaseNetworkClassifier, MemberDivergedError
+from skensemble._engine import MemberResult
+from skensemble._fitting import Given, Steps, Subfit, fit_alone, side_by_side
+from skensemble._loader import FitData, Rows
+from skensemble._planning import count_macs
+from skensemble._private import Interval, StrOptions, fit_context
+from skensemble._recipe import ForgottenRecipe, Recipe, Start
+from skensemble._seeding import Purpose, purpose_seed, root_seed
+from skensemble._sharding import SAMPLE_ROWS
+from skensemble._teachers import is_fitted, ready_to_fit, unwrap
+from skensemble.distillation import DistilledClassifier
+from skensemble.ensemble import DeepEnsembleClassifier, NetworkClassifier
+from skensemble.nn.narrowing import cut_widths
+from skensemble.pruning.finetuning import tuned
+from skensemble.pruning.members import (
+    exchange,
+    is_estimator,
+    networks_of,
+    restore_recipe,
+    slimmed,
+    with_recipe,
+)
+from skensemble.pruning.operation import (
+    How,
+    Operation,
+    Widths,
+    measure_sparsity,
+    plan_operation,
+)
+from skensemble.self_distillation import SelfDistiller
+
+__all__ = ["Change", "PrunedClassifier"]
+
+# The seed of what is remembered, where nobody has set one.
+_FIXED_SEED = 0
+_LEARNS_FIRST = ("pre", "pre-post", "self")
+_LEARNS_LATER = ("post", "pre-post", "self")
+_STUDENTS = (DistilledClassifier, SelfDistiller)
+
+
+@dataclass(frozen=True)
+class Change:
+    """A number of the unpruned networks and of the pruned ones.
+
+    Attributes
+    ----------
+    before, after : float
+        Summed over the networks that predict.
+    """
+
+    before: float
+    after: float
+
+
+class PrunedClassifier(BaseNetworkClassifier):
+    """Smaller networks: trained, relieved of what matters least, and trained on.
+
+    Channels are taken out of the module physically: what is left is an ordinary module with
+    narrower layers, faster wherever it runs. They are those with the least absolute weights
+    [1]_ or with the least scales of batch normalisation, which training has pulled towards
+    zero [2]_. ``method="magnitude"`` masks single weights instead [3]_; that saves no time,
+    and is what structured pruning is compared with.
+
+    Parameters
+    ----------
+    estimator : NeuralNetClassifier, Module class or instance, or classifier, default=None
+        The recipe of a network; see `NetworkClassifier`. Or an estimator of networks, of
+        which each is pruned: a `NetworkClassifier`, `DeepEnsembleClassifier`,
+        `DistilledClassifier`, `SelfDistiller`, or `BatchEnsembleClassifier` with `merge`. One
+        that is fitted is pruned as it is; ``FrozenEstimator`` keeps it so under
+        cross-validation, which clones.
+    method : {"l1-filter", "slimming", "magnitude"} or callable, default="l1-filter"
+        How channels or weights are chosen. A callable ``score(layer, norm)`` returns one number
+        a channel of a layer, the least of which are taken out; `norm` is the batch
+        normalisation that follows, or None.
+    keep : float or dict of str to float, default=0.5
+        Share of the channels, or weights, to keep: of each layer with "l1-filter" and a
+        callable, of all together with "slimming". A dict has a share for each part of the
+        network, by the prefix of layers' names, the longest one that fits; other layers stay
+        whole.
+    skip : list of str, default=()
+        Layers, or parts of the network, to leave whole, by the prefix of their names.
+    layers : {"auto", "conv", "linear", "all"}, default="auto"
+        Which kind of layers is pruned. "auto" is convolutions where there are any.
+    threshold : {"global", "layer"}, default="global"
+        Of "magnitude": whether all layers, or each, keep the share.
+    strength : float, default=1e-4
+        Of "slimming": how strongly scales are pulled towards zero while the unpruned network is
+        trained; they start at 0.5. Without effect on an `estimator` that is fitted.
+    coupled : bool, default=False
+        Also take out channels that layers share, through sums and concatenations, with the help
+        of Torch-Pruning (``pip install 'skensemble[pruning]'``). Its answer is used only if the
+        pruned network says what the unpruned one says with the channels at zero.
+    min_channels : int, default=1
+        Channels that every layer keeps at least.
+    round_to : int, default=1
+        Round the channels to keep up to a multiple. Processors work on blocks of channels, so
+        that 24 can cost as much as 32.
+    init : {"finetune", "scratch"}, default="finetune"
+        Whether pruned networks start from the weights they have left, or from new random ones.
+    finetune : "recipe", int, dict, NeuralNetClassifier or None, default="recipe"
+        How pruned networks are trained on. "recipe" runs the recipe again as it is, learning rate
+        and schedule included [5]_; an int does so for that many epochs. A dict overrides
+        parameters of the net, such as ``{"max_epochs": 40, "lr": 1e-3}``; a net says all but
+        the module. ``None`` and 0 are no training.
+    distill : {"pre", "post", "pre-post", "self"} or None, default=None
+        Who learns from a teacher [4]_. "pre": the unpruned network; "post": the pruned one;
+        "pre-post": both, from one teacher; "self": the unpruned one, which then teaches the
+        pruned one. In "post", the unpruned network is the teacher unless there is another.
+    teacher : classifier, default=None
+        Who teaches, as in `DistilledClassifier`. ``None`` is a network of the same recipe.
+    objective : str or Term, default="label"
+        What is learned of the teacher, as in `DistilledClassifier`.
+    temperature : float, default=4.0
+        As in `DistilledClassifier`.
+    alpha : float, default=0.9
+        As in `DistilledClassifier`.
+    beta : float or "auto", default="auto"
+        As in `DistilledClassifier`.
+    memory : str, joblib.Memory or None, default=None
+        Where unpruned networks and teachers are remembered, so that candidates of a search that
+        differ in `keep` share one a fold. A ``random_state=None`` is then a fixed number.
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes, multiplied with the sample weights.
+    stack : int or "auto", default="auto"
+        How many pruned networks of an ensemble train together, where their shapes agree.
+    n_jobs : int or None, default=None
+        joblib workers that pruned networks are dealt out to.
+    precision : {"bf16"} or None, default=None
+        Run forward passes in bfloat16 where that is safe (autocast).
+    random_state : int, RandomState instance or None, default=None
+        Seed.
+    verbose : int, default=0
+        1 tells what is pruned and what is left alone, 2 tells of every epoch.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels.
+    unpruned_ : classifier
+        What was pruned, fitted and as it was.
+    pruned_ : classifier
+        The same kind of estimator with pruned networks; an ensemble is still one.
+    estimators_ : list of NetworkClassifier
+        The pruned networks.
+    teacher_ : classifier or None
+        Who taught.
+    n_parameters_ : Change
+        Parameters, `before` and `after`.
+    n_flops_ : Change
+        Multiply-adds of linear and convolutional layers for one row, `before` and `after`. What
+        is masked is counted.
+    sparsity_ : Change
+        Share of the weights of linear and convolutional layers that are zero.
+    kept_channels_ : list of dict of str to Widths
+        For each network, the channels of its prunable layers, `before` and `after`.
+    left_alone_ : dict of str to str
+        Layers that stay whole, and why.
+    n_features_in_ : int
+        Number of features seen in `fit`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where `X` had names that are strings.
+
+    See Also
+    --------
+    DistilledClassifier : A small network of another architecture.
+    skensemble.pruning.prune_ensemble : Fewer members instead of smaller ones.
+
+    References
+    ----------
+    .. [1] Li, Kadav, Durdanovic, Samet and Graf, "Pruning filters for efficient ConvNets",
+       2017.
+    .. [2] Liu, Li, Shen, Huang, Yan and Zhang, "Learning efficient convolutional networks
+       through network slimming", 2017.
+    .. [3] Han, Pool, Tran and Dally, "Learning both weights and connections for efficient
+       neural networks", 2015.
+    .. [4] Park, Yoo and Kwak, "On the orthogonality of knowledge distillation with other
+       techniques", 2020.
+    .. [5] Renda, Frankle and Carbin, "Comparing rewinding and fine-tuning in neural network
+       pruning", 2020.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skensemble import PrunedClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> small = PrunedClassifier(keep=0.25, random_state=0).fit(X, y)
+    >>> small.n_parameters_
+    Change(before=17539, after=1315)
+    """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "estimator": "no_validation",
+        "method": [StrOptions({"l1-filter", "slimming", "magnitude"}), callable, ForgottenRecipe],
+        "keep": [Interval(numbers.Real, 0, 1, closed="right"), dict],
+        "skip": [list, tuple],
+        "layers": [StrOptions({"auto", "conv", "linear", "all"})],
+        "threshold": [StrOptions({"global", "layer"})],
+        "strength": [Interval(numbers.Real, 0, None, closed="left")],
+        "coupled": ["boolean"],
+        "min_channels": [Interval(numbers.Integral, 1, None, closed="left")],
+        "round_to": [Interval(numbers.Integral, 1, None, closed="left")],
+        "init": [StrOptions({"finetune", "scratch"})],
+        "finetune": [
+            StrOptions({"recipe"}),
+            Interval(numbers.Integral, 0, None, closed="left"),
+            dict,
+            NeuralNetClassifier,
+            ForgottenRecipe,
+            None,
+        ],
+        "distill": [StrOptions({"pre", "post", "pre-post", "self"}), None],
+        **{
+            name: DistilledClassifier._parameter_constraints[name]
+            for name in (
+                "teacher", "objective", "temperature", "alpha", "beta", "memory", "class_weight",
+                "stack", "n_jobs", "precision", "random_state", "verbose",
+            )
+        },
+    }  # fmt: skip
+
+    def __init__(
+        self,
+        estimator: Any = None,
+        *,
+        method: Any = "l1-filter",
+        keep: Any = 0.5,
+        skip: Sequence[str] = (),
+        layers: str = "auto",
+        threshold: str = "global",
+        strength: float = 1e-4,
+        coupled: bool = False,
+        min_channels: int = 1,
+        round_to: int = 1,
+        init: str = "finetune",
+        finetune: Any = "recipe",
+        distill: str | None = None,
+        teacher: Any = None,
+        objective: Any = "label",
+        temperature: float = 4.0,
+        alpha: float = 0.9,
+        beta: Any = "auto",
+        memory: Any = None,
+        class_weight: Any = None,
+        stack: Any = "auto",
+        n_jobs: int | None = None,
+        precision: str | None = None,
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.estimator = estimator
+        self.method = method
+        self.keep = keep
+        self.skip = skip
+        self.layers = layers
+        self.threshold = threshold
+        self.strength = strength
+        self.coupled = coupled
+        self.min_channels = min_channels
+        self.round_to = round_to
+        self.init = init
+        self.finetune = finetune
+        self.distill = distill
+        self.teacher = teacher
+        self.objective = objective
+        self.temperature = temperature
+        self.alpha = alpha
+        self.beta = beta
+        self.memory = memory
+        self.class_weight = class_weight
+        self.stack = stack
+        self.n_jobs = n_jobs
+        self.precision = precision
+        self.random_state = random_state
+        self.verbose = verbose
+
+    # -- fit -----------------------------------------------------------------------------
+
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> PrunedClassifier:
+        """Train, prune and train on.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Tables, or images of shape (n_samples, channels, height, width).
+        y : array-like of shape (n_samples,)
+            Labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights, in all trainings.
+
+        Returns
+        -------
+        PrunedClassifier
+            The fitted estimator.
+        """
+        fit_alone(self, Given(X, y, sample_weight))
+        return self
+
+    def _steps(self, given: Given) -> Steps:
+        self._check_settings()
+        root = root_seed(self.random_state)
+        data = self._check_fit(given)
+        if self.memory is not None and self.random_state is None:
+            root = _FIXED_SEED
+        # Every training gets the classes' weights, as weights of the rows.
+        weight = given.sample_weight if self.class_weight is None else data.weight
+        given = replace(given, sample_weight=weight, options={})
+
+        unpruned = yield from self._find_unpruned(given, root)
+        networks = self._check_unpruned(unpruned)
+        operations = self._plan(networks, data)
+        teacher = yield from self._find_teacher(unpruned, given, root)
+        recipes = [
+            self._pruned_recipe(network, operation)
+            for network, operation in zip(networks, operations, strict=True)
+        ]
+        pruned = yield from self._train_on(networks, recipes, teacher, given, root)
+
+        self.unpruned_, self.teacher_ = unpruned, teacher
+        self.estimators_: list[NetworkClassifier] = pruned
+        self.pruned_ = exchange(unpruned, pruned)
+        self._recipe = pruned[0]._recipe
+        self._count(networks, pruned, operations)
+
+    def _check_settings(self) -> None:
+        if isinstance(self.method, ForgottenRecipe):
+            raise ValueError(
+                "The file this estimator was loaded from does not hold its 'method', a function. "
+                "It can predict; to fit it, bring it back with set_params(method=...)."
+            )
+        if isinstance(self.keep, dict):
+            for prefix, share in self.keep.items():
+                if not isinstance(share, (int, float, np.number)) or not 0 < share <= 1:
+                    raise ValueError(
+                        "The shares in 'keep' must be numbers in the range (0, 1]. "
+                        f"Got {share!r} for {prefix!r}."
+                    )
+        if self.coupled and self.method in ("magnitude", "slimming"):
+            raise ValueError(
+                "coupled=True is for method='l1-filter' and score functions. "
+                f"Got method={self.method!r}."
+            )
+        if self.distill is None and self.teacher is not None:
+            raise ValueError(
+                "A 'teacher' has nobody to teach with distill=None. Use 'pre', 'post', "
+                f"'pre-post' or 'self', or leave it out. Got teacher={self.teacher!r}."
+            )
+
+    # -- what is pruned ------------------------------------------------------------------
+
+    def _find_unpruned(self, given: Given, root: int) -> Steps:
+        """Return what is to be pruned, fitted: from labels, or by a teacher first."""
+        source = unwrap(self.estimator)
+        if is_estimator(source) and is_fitted(source):
+            if self.distill in _LEARNS_FIRST and not isinstance(source, _STUDENTS):
+                self._refuse_to_teach(source, "it is fitted already")
+            return source
+        if isinstance(source, PrunedClassifier):
+            source = self._again(source)
+            return source
+        unfitted = self._unfitted(source)
+        wanted = Subfit(ready_to_fit(unfitted, None, root), given, check_memory(self.memory))
+        yield wanted
+        fitted = wanted.result
+        self._restore(fitted, source)
+        return fitted
+
+    def _again(self, source: PrunedClassifier) -> Any:
+        """Take over what was pruned before, to be pruned further."""
+        if not is_fitted(source):
+            raise ValueError(
+                "A PrunedClassifier to be pruned further must be fitted; under cross-validation "
+                "put it into a FrozenEstimator. Got an unfitted one."
+            )
+        return source.pruned_
+
+    def _unfitted(self, source: Any) -> Any:
+        """Return the estimator that trains what is to be pruned."""
+        change = slimmed(self.strength) if self.method == "slimming" else _same
+        settings: dict[str, Any] = {"precision": self.precision}
+        if self.distill not in _LEARNS_FIRST or isinstance(source, _STUDENTS):
+            if is_estimator(source):
+                return with_recipe(source, change)
+            return NetworkClassifier(with_recipe(source, change), verbose=self.verbose, **settings)
+        if isinstance(source, NetworkClassifier):
+            settings = {"precision": source.precision, "class_weight": source.class_weight}
+            source = source.estimator
+        elif is_estimator(source):
+            self._refuse_to_teach(source, "it has no teacher")
+        return DistilledClassifier(
+            self._ready_teacher(source, settings),
+            with_recipe(source, change),
+            verbose=self.verbose,
+            **self._lesson(),
+            **settings,
+        )
+
+    def _restore(self, fitted: Any, source: Any) -> None:
+        """Give back the recipe as the user wrote it."""
+        if isinstance(source, NetworkClassifier) and isinstance(fitted, DistilledClassifier):
+            source = source.estimator
+        if is_estimator(source):
+            restore_recipe(fitted, source)
+            return
+        if isinstance(fitted, DistilledClassifier):
+            fitted.student = source
+        for network in networks_of(fitted):
+            network.estimator = source
+
+    def _refuse_to_teach(self, source: Any, why: str) -> None:
+        raise ValueError(
+            f"distill={self.distill!r} trains the unpruned network by a teacher, but the "
+            f"{type(source).__name__} cannot be taught, since {why}. Use distill='post', a "
+            "DistilledClassifier (with n_students for several), or a recipe."
+        )
+
+    def _ready_teacher(self, source: Any, settings: dict[str, Any]) -> Any:
+        if self.teacher is None:
+            return NetworkClassifier(source, verbose=self.verbose, **settings)
+        return _frozen(self.teacher)
+
+    def _lesson(self) -> dict[str, Any]:
+        names = ("objective", "temperature", "alpha", "beta")
+        return {name: getattr(self, name) for name in names}
+
+    def _check_unpruned(self, unpruned: Any) -> list[NetworkClassifier]:
+        if not is_estimator(unpruned):
+            raise TypeError(
+                "The 'estimator' must be a recipe (skorch net, module or None) or an estimator "
+                f"of networks. Got {type(unpruned).__name__}."
+            )
+        if not np.array_equal(unpruned.classes_, self.classes_):
+            raise ValueError(
+                "The fitted 'estimator' must know the classes of y, "
+                f"{self.classes_.tolist()}. It knows {unpruned.classes_.tolist()}."
+            )
+        networks = networks_of(unpruned)
+        if networks[0]._recipe.linear is not None:
+            raise ValueError("A linearised network cannot be pruned; prune the network itself.")
+        joint = isinstance(unpruned, DeepEnsembleClassifier) and unpruned.joint
+        if joint and self.finetune not in (None, 0):
+            raise ValueError(
+                "The members of an ensemble with joint=True are parts of one network and cannot "
+                "be trained on one by one. Use finetune=None, or joint=False."
+            )
+        return networks
+
+    # -- pruning -------------------------------------------------------------------------
+
+    def _plan(self, networks: list[NetworkClassifier], data: FitData) -> list[Operation]:
+        how = How(
+            self.method, self.keep, tuple(self.skip), self.layers, self.threshold, self.coupled,
+            self.min_channels, self.round_to,
+        )  # fmt: skip
+        operations = []
+        for network in networks:
+            module = copy.deepcopy(network.module_).cpu()
+            sample = Rows(data.X, network._recipe.dtype).slice(0, SAMPLE_ROWS)
+            sample = sample if len(sample) > 1 else torch.cat([sample, sample])
+            operations.append(plan_operation(module, sample, how))
+        if self.verbose:
+            self._say_plan(operations)
+        return operations
+
+    def _say_plan(self, operations: list[Operation]) -> None:
+        for number, one in enumerate(operations):
+            widths = ", ".join(f"{n} {w.before} -> {w.after}" for n, w in one.widths.items())
+            self._say(f"network {number}: {widths or f'{len(one.masks)} layers masked'}")
+        for name, why in operations[0].left_alone.items():
+            self._say(f"{name} is left alone: {why}")
+
+    def _say(self, what: str) -> None:
+        print(f"[skensemble] {type(self).__name__}: {what}", flush=True)  # noqa: T201
+
+    def _pruned_recipe(self, network: NetworkClassifier, operation: Operation) -> Recipe:
+        """Return the recipe of a pruned network, which starts from the weights that stay."""
+        wide = replace(network._recipe, slimming=None)
+        cuts = (operation.cuts,) if operation.cuts else ()
+        narrow = replace(wide, pruned=(*wide.pruned, *cuts))
+        state = None
+        if self.init == "finetune":
+            sample = torch.zeros(2, *wide.in_shape, dtype=wide.dtype)
+            module = operation.perform(copy.deepcopy(network.module_).cpu(), sample)
+            state = module.state_dict()
+        return replace(narrow, start=Start(state, operation.masks))
+
+    # -- training on ---------------------------------------------------------------------
+
+    def _find_teacher(self, unpruned: Any, given: Given, root: int) -> Steps:
+        """Return who teaches, fitted; None where nobody does."""
+        if self.distill is None:
+            return None
+        own = getattr(unpruned, "teacher_", None)
+        if isinstance(unpruned, SelfDistiller):
+            own = unpruned.generations_[-2]
+        if self.distill in ("pre", "self"):
+            if self.teacher is not None and is_estimator(unwrap(self.estimator)):
+                self._check_idle_teacher()
+            return own
+        if self.teacher is None:
+            if self.distill == "pre-post" and own is None:
+                raise ValueError(
+                    "distill='pre-post' has no teacher for fine-tuning: the 'estimator' does not "
+                    "hold one. Pass 'teacher'."
+                )
+            return own if self.distill == "pre-post" else unpruned
+        if self.distill == "pre-post" and not is_estimator(unwrap(self.estimator)):
+            return own  # it was fitted for the unpruned network
+        if is_fitted(self.teacher):
+            return self.teacher
+        seed = purpose_seed(root, Purpose.TEACHER)
+        wanted = Subfit(ready_to_fit(self.teacher, None, seed), given, check_memory(self.memory))
+        yield wanted
+        return wanted.result
+
+    def _check_idle_teacher(self) -> None:
+        if isinstance(unwrap(self.estimator), _STUDENTS):
+            raise ValueError(
+                f"With distill={self.distill!r} the 'estimator' learns from a teacher of its own, "
+                "and nobody from 'teacher'. Leave it out, or use 'post' or 'pre-post'."
+            )
+
+    def _train_on(
+        self,
+        networks: list[NetworkClassifier],
+        recipes: list[Recipe],
+        teacher: Any,
+        given: Given,
+        root: int,
+    ) -> Steps:
+        """Train pruned networks, each with its own seed, and together where they can be."""
+        told = [tuned(recipe, self.finetune, self.init == "scratch") for recipe in recipes]
+        if told[0] is None:
+            return [self._untrained(*pair) for pair in zip(networks, recipes, strict=True)]
+        fits = [
+            self._trainer(network, recipe, teacher, root)
+            for network, recipe in zip(networks, told, strict=True)
+        ]
+        if self.verbose and len({_widths(recipe) for recipe in recipes}) > 1:
+            self._say("the networks' shapes differ; they are trained on one by one")
+        steps = [fit._steps(given) for fit in fits]
+        errors = yield from side_by_side(steps, self.stack, self.n_jobs)
+        self._raise(errors)
+        return [self._take_over(*pair) for pair in zip(networks, fits, strict=True)]
+
+    def _trainer(
+        self, network: NetworkClassifier, recipe: Any, teacher: Any, root: int
+    ) -> NetworkClassifier | DistilledClassifier:
+        """Return the estimator that trains a pruned network on."""
+        seed = root if network.random_state is None else root_seed(network.random_state)
+        settings: dict[str, Any] = {
+            "class_weight": network.class_weight,
+            "precision": self.precision or network.precision,
+            "random_state": purpose_seed(seed, Purpose.PRUNE),
+            "verbose": self.verbose,
+        }
+        if self.distill not in _LEARNS_LATER:
+            return NetworkClassifier(recipe, **settings)
+        itself = self.distill == "self" or (self.distill == "post" and self.teacher is None)
+        return DistilledClassifier(
+            network if itself else teacher, recipe, **self._lesson(), **settings
+        )
+
+    def _raise(self, errors: list[Exception | None]) -> None:
+        lost: dict[int, int] = {}
+        for number, error in enumerate(errors):
+            if isinstance(error, MemberDivergedError):
+                lost[number] = error.diverged[0]
+            elif error is not None:
+                raise error
+        if lost:
+            raise MemberDivergedError.of(lost, len(errors))
+
+    def _take_over(self, network: NetworkClassifier, trainer: Any) -> NetworkClassifier:
+        pruned = trainer if isinstance(trainer, NetworkClassifier) else trainer.estimators_[0]
+        pruned.estimator, pruned.verbose = network.estimator, 0
+        return pruned
+
+    def _untrained(self, network: NetworkClassifier, recipe: Recipe) -> NetworkClassifier:
+        pruned = NetworkClassifier(
+            network.estimator,
+            class_weight=network.class_weight,
+            precision=network.precision,
+            random_state=network.random_state,
+        )
+        self._share_labels(pruned)
+        pruned._reading = network._reading
+        assert recipe.start is not None
+        assert recipe.start.state is not None
+        pruned._set_result(recipe, MemberResult(recipe.start.state))
+        return pruned
+
+    # -- what it costs -------------------------------------------------------------------
+
+    def _count(
+        self,
+        networks: list[NetworkClassifier],
+        pruned: list[NetworkClassifier],
+        operations: list[Operation],
+    ) -> None:
+        before, after = _costs(networks), _costs(pruned)
+        self.n_parameters_ = Change(before[0], after[0])
+        self.n_flops_ = Change(before[1], after[1])
+        self.sparsity_ = Change(before[2], after[2])
+        self.kept_channels_: list[dict[str, Widths]] = [one.widths for one in operations]
+        self.left_alone_: dict[str, str] = operations[0].left_alone
+
+    # -- predictions: those of the pruned estimator -----------------------------------------
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Tell whether there are pruned networks to predict with."""
+        return hasattr(self, "pruned_")
+
+    @property
+    def module_(self) -> nn.Module:
+        """The pruned network, the first where there are several."""
+        return self.estimators_[0].module_
+
+    @property
+    def history_(self) -> list[dict[str, Any]]:
+        """The record of training `module_` on; empty where it was not."""
+        return self.estimators_[0].history_
+
+    def _networks(self) -> Sequence[nn.Module]:
+        return self.pruned_._networks()
+
+    def _fuse_proba(self, logits: Tensor) -> Tensor:
+        return self.pruned_._fuse_proba(logits)
+
+    def _fuse_log_proba(self, logits: Tensor) -> Tensor:
+        return self.pruned_._fuse_log_proba(logits)
+
+    def _fuse_score(self, logits: Tensor) -> Tensor:
+        return self.pruned_._fuse_score(logits)
+
+    def _teaching(self, logits: Tensor) -> Tensor:
+        return self.pruned_._teaching(logits)
+
+
+def _same(recipe: Recipe) -> Recipe:
+    return recipe
+
+
+def _frozen(teacher: Any) -> Any:
+    """Keep a fitted teacher as it is when estimators around it are cloned."""
+    is_ready = is_fitted(teacher) and not isinstance(teacher, FrozenEstimator)
+    return FrozenEstimator(teacher) if is_ready else teacher
+
+
+def _widths(recipe: Recipe) -> str:
+    return str([cut_widths(cuts) for cuts in recipe.pruned])
+
+
+def _costs(networks: list[NetworkClassifier]) -> tuple[int, int, float]:
+    """Count parameters, multiply-adds of a row, and the share of zeros."""
+    n_parameters = n_flops = zeros = total = 0
+    for network in networks:
+        module, recipe = network.module_, network._recipe
+        n_parameters += sum(p.numel() for p in module.parameters())
+        like = next(module.parameters())
+        n_flops += int(count_macs(module, torch.zeros(1, *recipe.in_shape).to(like)))
+        some, of = measure_sparsity(module)
+        zeros, total = zeros + some, total + of
+    return n_parameters, n_flops, zeros / max(1, total)
