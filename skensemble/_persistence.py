@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from sklearn.base import clone
 from skorch import NeuralNetClassifier
 from torch import Tensor, nn
 
@@ -35,6 +36,8 @@ from skensemble.batch_ensemble import BatchEnsembleClassifier
 from skensemble.distillation import DistilledClassifier
 from skensemble.ensemble import DeepEnsembleClassifier, NetworkClassifier
 from skensemble.ntk.classifier import NTKClassifier
+from skensemble.pruning.classifier import Change, PrunedClassifier, Widths
+from skensemble.pruning.members import networks_of
 from skensemble.self_distillation import SelfDistiller
 
 FORMAT = 1
@@ -48,6 +51,7 @@ _CLASSES = {
         SelfDistiller,
         BatchEnsembleClassifier,
         NTKClassifier,
+        PrunedClassifier,
     )
 }
 # Where a fitted estimator keeps its networks; one that is missing here is its own network.
@@ -59,6 +63,8 @@ _MEMBERS = {
 }
 # What `fit` found out and no network holds.
 _FOUND = ("reg_", "temperature_", "layers_", "n_iter_", "generation_scores_")
+# What a pruned estimator counted.
+_COSTS = ("n_parameters_", "n_flops_", "sparsity_")
 _OPTIMIZERS = {cls.__name__: cls for cls in ELEMENTWISE_OPTIMIZERS}
 _PLAIN = ("outputs_proba", "label_smoothing", "lr", "max_epochs", "batch_size",
           "valid_batch_size", "shuffle", "drop_last", "device", "in_shape", "n_classes",
@@ -71,6 +77,9 @@ _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 def save(estimator: Any, path: str | os.PathLike[str]) -> None:
     """Write a fitted estimator; see ``BaseNetworkClassifier.save``."""
+    around = None
+    if isinstance(estimator, PrunedClassifier):
+        estimator, around = estimator.pruned_, _about_pruning(estimator)
     members = getattr(estimator, _MEMBERS.get(type(estimator).__name__, ""), [estimator])
     shared = members[0] is not estimator and isinstance(members[0], BatchEnsembleClassifier)
     if members[0] is not estimator and not (shared or type(members[0]) is NetworkClassifier):
@@ -92,6 +101,8 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
         "n_features_in": estimator.n_features_in_,
         "feature_names": getattr(estimator, "feature_names_in_", np.array([])).tolist(),
         "recipe": _describe(estimator),
+        "pruned": [member._recipe.pruned for member in members],
+        "around": around,
         "shared": _params(estimator._recipe_source()) if shared else None,
         "root": getattr(estimator, "_root", None),
         "numbers": getattr(estimator, "_numbers", list(range(len(members)))),
@@ -104,6 +115,26 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
         file = Path(folder) / "file"
         save_file(tensors, file, metadata={_KEY: _to_json(about, "the estimator")})
         os.replace(file, path)
+
+
+def _about_pruning(estimator: PrunedClassifier) -> dict[str, Any]:
+    """Describe a pruned estimator, but for the networks and the recipe, which are elsewhere."""
+    params = estimator.get_params(deep=False)
+    source = params.pop("estimator")
+    params["skip"] = list(params["skip"])
+    missing = [name for name in ("method", "finetune") if not _is_json(params[name])]
+    for name in missing:
+        params[name] = None
+    return {
+        "params": _plain(params),
+        "missing": missing,
+        "is_recipe": not hasattr(source, "fit") or isinstance(source, NeuralNetClassifier),
+        "costs": {name: vars(getattr(estimator, name)) for name in _COSTS},
+        "kept": [
+            {name: vars(widths) for name, widths in one.items()} for one in estimator.kept_channels_
+        ],
+        "left_alone": estimator.left_alone_,
+    }
 
 
 def _to_json(value: Any, what: str) -> str:
@@ -119,6 +150,11 @@ def _to_json(value: Any, what: str) -> str:
 def _params(estimator: Any) -> dict[str, Any]:
     params = estimator.get_params(deep=False)
     del params[_recipe_name(estimator)]
+    return _plain(params)
+
+
+def _plain(params: dict[str, Any]) -> dict[str, Any]:
+    """Return parameters as JSON has them."""
     if "teacher" in params:  # a file does not hold other estimators
         params["teacher"] = params["teacher"] is not None
         params["memory"] = params["memory"] if isinstance(params["memory"], str) else None
@@ -229,6 +265,34 @@ def load(path: str | os.PathLike[str], module: Any = None) -> Any:
     True
     """
     about, tensors = _read(path)
+    estimator = _load_networks(about, tensors, module, path)
+    return estimator if about.get("around") is None else _put_around(estimator, about["around"])
+
+
+def _put_around(pruned: Any, about: dict[str, Any]) -> PrunedClassifier:
+    """Rebuild the estimator that pruned some networks."""
+    params = _plain_params(about["params"])
+    if params.pop("teacher", False):
+        params["teacher"] = ForgottenRecipe(("teacher",))
+    for name in about["missing"]:
+        params[name] = ForgottenRecipe((name,))
+    source = getattr(pruned, _recipe_name(pruned)) if about["is_recipe"] else clone(pruned)
+    estimator = PrunedClassifier(source, **params)
+    pruned._share_labels(estimator)
+    estimator.pruned_, estimator.estimators_ = pruned, networks_of(pruned)
+    estimator._recipe, estimator.teacher_ = pruned._recipe, None
+    for name, values in about["costs"].items():
+        setattr(estimator, name, Change(**values))
+    estimator.kept_channels_ = [
+        {name: Widths(**widths) for name, widths in one.items()} for one in about["kept"]
+    ]
+    estimator.left_alone_ = about["left_alone"]
+    return estimator
+
+
+def _load_networks(
+    about: dict[str, Any], tensors: dict[str, Tensor], module: Any, path: Any
+) -> Any:
     cls = _CLASSES[about["class"]]
     recipe = _recipe(about["recipe"], _architecture(about["recipe"], module))
     params = _plain_params(about["params"])
@@ -248,14 +312,16 @@ def load(path: str | os.PathLike[str], module: Any = None) -> Any:
         MemberResult(state, history)
         for state, history in zip(states, about["histories"], strict=True)
     ]
+    pruned = about.get("pruned") or [[]] * len(results)
+    recipes = [replace(recipe, pruned=tuple(cuts)) for cuts in pruned]
     try:
         if about["class"] not in _MEMBERS:
-            estimator._set_result(recipe, results[0])
+            estimator._set_result(recipes[0], results[0])
             return estimator
-        estimator._recipe = recipe
+        estimator._recipe = recipes[0]
         members = [
-            estimator._make_member(recipe, seed, result)
-            for seed, result in zip(about["seeds"], results, strict=True)
+            estimator._make_member(own, seed, result)
+            for own, seed, result in zip(recipes, about["seeds"], results, strict=True)
         ]
     except RuntimeError as error:  # torch's word for weights that do not fit
         raise ValueError(

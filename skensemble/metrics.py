@@ -12,6 +12,7 @@ __all__ = [
     "expected_calibration_error",
     "negative_log_likelihood",
     "pairwise_kl",
+    "surplus",
 ]
 
 
@@ -179,3 +180,44 @@ def pairwise_kl(members: Any) -> float:
         cross = np.where(others > 0, others * log_p, 0.0).sum((0, 2))
     total = (n_members - 1) * own - cross
     return float(np.maximum(total / (n_members * (n_members - 1)), 0.0).mean())
+
+
+# -- pruning -------------------------------------------------------------------------------
+
+
+def surplus(
+    self_distilled: float, finetuned: float, unpruned_distilled: float, unpruned: float
+) -> float:
+    """Return what distillation adds to pruning beyond what it adds to the unpruned network.
+
+    ``(self_distilled - finetuned) - (unpruned_distilled - unpruned)``: positive where a teacher
+    helps a pruned network more than an unpruned one.
+
+    Parameters
+    ----------
+    self_distilled : float
+        Accuracy of the network trained by distillation, pruned, and taught by its unpruned self
+        (``PrunedClassifier(distill="self")``).
+    finetuned : float
+        Accuracy of the network trained, pruned and fine-tuned on the labels alone.
+    unpruned_distilled : float
+        Accuracy of the unpruned network trained by distillation.
+    unpruned : float
+        Accuracy of the unpruned network trained on the labels alone.
+
+    Returns
+    -------
+    float
+        In the unit of the accuracies.
+
+    References
+    ----------
+    Park, Yoo and Kwak, "On the orthogonality of knowledge distillation with other techniques",
+    2020, section 4.
+
+    Examples
+    --------
+    >>> surplus(74.0, 71.5, 73.25, 72.0)
+    1.25
+    """
+    return (self_distilled - finetuned) - (unpruned_distilled - unpruned)

@@ -79,9 +79,14 @@ ESTIMATORS: list[BaseEstimator] = [
     SelfDistiller(NTKClassifier(cheap_net()), temperature=1.0),
     SelfDistiller(cheap_net()),
     SelfDistiller(cheap_net(), variant="cwtm", average_generations=True),
-    PrunedClassifier(cheap_net()),
-    PrunedClassifier(cheap_net(), method="magnitude", keep=0.3, threshold="layer", distill="self"),
-    PrunedClassifier(DeepEnsembleClassifier(cheap_net(), 2), init="scratch", distill="post"),
+    PrunedClassifier(cheap_net(), finetune=5),
+    PrunedClassifier(
+        DeepEnsembleClassifier(cheap_net(), 2),
+        method="magnitude",
+        threshold="layer",
+        finetune=5,
+        distill="post",
+    ),
     StackedGridSearchCV(
         DistilledClassifier(LogisticRegression(), cheap_net(), random_state=0),
         {"student__lr": [0.02, 0.03]},

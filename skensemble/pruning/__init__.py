@@ -1,7 +1,15 @@
 """Networks with less in them: fewer channels, fewer weights, or fewer networks."""
 
 from skensemble.pruning.classifier import Change, PrunedClassifier
+from skensemble.pruning.ensembles import EnsemblePruning, prune_ensemble
 from skensemble.pruning.operation import Widths
 from skensemble.pruning.surgery import CannotPrune
 
-__all__ = ["CannotPrune", "Change", "PrunedClassifier", "Widths"]
+__all__ = [
+    "CannotPrune",
+    "Change",
+    "EnsemblePruning",
+    "PrunedClassifier",
+    "Widths",
+    "prune_ensemble",
+]

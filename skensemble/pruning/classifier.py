@@ -616,7 +616,7 @@ class PrunedClassifier(BaseNetworkClassifier):
         pruned: list[NetworkClassifier],
         operations: list[Operation],
     ) -> None:
-        before, after = _costs(networks), _costs(pruned)
+        before, after = costs(networks), costs(pruned)
         self.n_parameters_ = Change(before[0], after[0])
         self.n_flops_ = Change(before[1], after[1])
         self.sparsity_ = Change(before[2], after[2])
@@ -669,7 +669,7 @@ def _widths(recipe: Recipe) -> str:
     return str([cut_widths(cuts) for cuts in recipe.pruned])
 
 
-def _costs(networks: list[NetworkClassifier]) -> tuple[int, int, float]:
+def costs(networks: list[NetworkClassifier]) -> tuple[int, int, float]:
     """Count parameters, multiply-adds of a row, and the share of zeros."""
     n_parameters = n_flops = zeros = total = 0
     for network in networks:

@@ -10,13 +10,20 @@ from typing import Any
 from sklearn.base import clone
 
 from skensemble._recipe import Recipe, read_recipe
-from skensemble._teachers import member_recipe, unwrap
+from skensemble._teachers import unwrap
 from skensemble.batch_ensemble import BatchEnsembleClassifier
 from skensemble.distillation import DistilledClassifier
 from skensemble.ensemble import DeepEnsembleClassifier, NetworkClassifier
 from skensemble.self_distillation import SelfDistiller
 
-__all__ = ["exchange", "is_estimator", "networks_of", "with_recipe"]
+__all__ = [
+    "exchange",
+    "is_estimator",
+    "networks_of",
+    "restore_recipe",
+    "slimmed",
+    "with_recipe",
+]
 
 _PRUNABLE = (
     NetworkClassifier,
@@ -105,6 +112,3 @@ def restore_recipe(fitted: Any, source: Any) -> None:
 def slimmed(strength: float) -> Callable[[Recipe], Recipe]:
     """Return what adds the pull of network slimming to a recipe."""
     return lambda recipe: replace(recipe, slimming=float(strength))
-
-
-__all__ += ["member_recipe", "restore_recipe", "slimmed"]

@@ -29,7 +29,17 @@ from skensemble.pruning.surgery import (
     without,
 )
 
-__all__ = ["How", "Operation", "Widths", "plan_operation"]
+__all__ = [
+    "How",
+    "Operation",
+    "Widths",
+    "check_scores",
+    "choose",
+    "kinds",
+    "measure_sparsity",
+    "named_by",
+    "plan_operation",
+]
 
 Score = Callable[[nn.Module, nn.Module | None], Tensor]
 
@@ -292,6 +302,3 @@ def measure_sparsity(module: nn.Module) -> tuple[int, int]:
             zeros += int((weight == 0).sum())
             total += weight.numel()
     return zeros, total
-
-
-__all__ += ["check_scores", "choose", "kinds", "measure_sparsity", "named_by", "shares"]

@@ -285,10 +285,11 @@ class _Follower:
         name = _name_of(user)
         if name in _JOINS:
             raise _Dead("its channels are joined to others")
-        if name in _SUMS and len(user.all_input_nodes) > 1:
+        tensors = [one for one in user.all_input_nodes if "shape" in one.meta]
+        if name in _SUMS and len(tensors) > 1:
             raise _Dead("its channels are added to others")
-        alone = user.all_input_nodes == [node] and user.args and user.args[0] is node
-        if name in _ELEMENTWISE_NAMES and user.all_input_nodes == [node]:
+        alone = tensors == [node] and user.args and user.args[0] is node
+        if name in _ELEMENTWISE_NAMES and tensors == [node]:
             if not _keeps_zero(user, node):
                 raise _Dead(f"{name} does not map 0 to 0")
             yield from self._follow(user, axis, repeat)
@@ -327,8 +328,8 @@ _KNOWN: dict[Any, str] = {
 def _keeps_zero(user: fx.Node, node: fx.Node) -> bool:
     """Try whether a function of one tensor maps zeros to zeros."""
 
-    def zeros(_: fx.Node) -> Tensor:
-        return torch.zeros(1, 1, 1, 1)
+    def zeros(one: fx.Node) -> Any:
+        return torch.zeros(1, 1, 1, 1) if one is node else 1  # others are sizes
 
     args: Any = fx.map_arg(user.args, zeros)
     kwargs: Any = fx.map_arg(user.kwargs, zeros)
