@@ -1,4 +1,8 @@
-"""Every public estimator in cheap settings; the common tests run over this list."""
+"""Every public estimator in cheap settings; the common tests run over this list.
+
+Each way of training, fusing, merging and asking is in one of them. Networks take a few epochs:
+a setting is fitted some hundred times.
+"""
 
 import torch
 from sklearn.base import BaseEstimator
@@ -36,7 +40,6 @@ def cheap_net(**kwargs) -> NeuralNetClassifier:
 
 
 ESTIMATORS: list[BaseEstimator] = [
-    NetworkClassifier(),
     NetworkClassifier(cheap_net()),
     DeepEnsembleClassifier(cheap_net(), n_estimators=3, averaging="logit"),
     DeepEnsembleClassifier(cheap_net(), n_estimators=3, averaging="vote"),

@@ -7,11 +7,16 @@ from registry import ESTIMATORS, public_estimators
 from sklearn.base import clone
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import (
+    check_classifiers_train,
     check_dataframe_column_names_consistency,
+    check_dict_unchanged,
+    check_fit2d_1sample,
     check_inplace_ensure_writeable,
     check_param_validation,
     parametrize_with_checks,
 )
+
+from skensemble import NetworkClassifier
 
 
 @parametrize_with_checks(ESTIMATORS)
@@ -30,6 +35,13 @@ def test_sklearn_checks(estimator, check):
 )
 def test_checks_scikit_learn_runs_on_its_own_estimators(estimator, check):
     check(type(estimator).__name__, clone(estimator))
+
+
+def test_a_network_of_defaults_learns_as_well():
+    """Its hundred epochs are too many for all of the checks."""
+    check_classifiers_train("NetworkClassifier", NetworkClassifier())
+    check_dict_unchanged("NetworkClassifier", NetworkClassifier())
+    check_fit2d_1sample("NetworkClassifier", NetworkClassifier())
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=str)

@@ -1,6 +1,7 @@
 """Students against slow trainers written here, and what holds for all of them."""
 
 import copy
+from functools import cache
 
 import joblib
 import numpy as np
@@ -166,6 +167,14 @@ def test_every_objective_moves_the_student_towards_its_teacher(teacher, objectiv
         assert (student.predict(X) == teacher.predict(X)).mean() > enough
 
 
+@cache
+def taught(module):
+    """Return rows, labels, a recipe and two networks of it that have learned them."""
+    X, y = make_images() if module in (SmallCNN, ResidualCNN) else make_points()
+    net = make_net(max_epochs=2) if module is None else make_net(module, max_epochs=2)
+    return X, y, net, DeepEnsembleClassifier(net, 2, random_state=9).fit(X, y)
+
+
 @pytest.mark.parametrize("objective", TERMS)
 @pytest.mark.parametrize(
     ("module", "kind"),
@@ -173,9 +182,7 @@ def test_every_objective_moves_the_student_towards_its_teacher(teacher, objectiv
      (ResidualCNN, VmapStack)],
 )  # fmt: skip
 def test_students_are_the_same_stacked_and_alone(monkeypatch, objective, module, kind):
-    X, y = make_points() if kind is GraphStack else make_images()
-    net = make_net(max_epochs=2) if module is None else make_net(module, max_epochs=2)
-    ensemble = DeepEnsembleClassifier(net, 2, random_state=9).fit(X, y)
+    X, y, net, ensemble = taught(module)
     seen = []
     from skensemble._engine import StackNet
 
