@@ -355,7 +355,7 @@ def test_a_teacher_that_saw_the_test_rows_leaks_their_labels():
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(300, 10)), rng.integers(0, 2, 300)
     teacher = RandomForestClassifier(50, random_state=0).fit(X, y)
-    net = make_net(module__hidden=(64, 64), max_epochs=60, lr=0.01)
+    net = make_net(module__hidden=(64, 64), max_epochs=60, lr=0.01, batch_size=128)
     args = {"student": net, "alpha": 1.0, "temperature": 1.0, "random_state": 0}
     more = X  # the rows a leaking study distils on: its test rows are among them
 
