@@ -99,8 +99,8 @@ def _check_places(coupling: Coupling, module: nn.Module) -> None:
         worst = max((at for channel in places for at in channel), default=0)
         if worst >= n:
             raise CannotPrune(
-                f"The channels of {coupling.root!r} are said to include number {worst} of {name!r}, "
-                f"which has {n}. Use coupled=False, or name {coupling.root!r} in 'skip'."
+                f"The channels of {coupling.root!r} are said to include number {worst} of "
+                f"{name!r}, which has {n}. Use coupled=False, or name {coupling.root!r} in 'skip'."
             )
 
 
