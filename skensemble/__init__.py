@@ -1,6 +1,7 @@
 """Deep ensembles, and what can be learned from them, inside scikit-learn."""
 
 from skensemble import (
+    augmentation,
     datasets,
     inspection,
     losses,
@@ -34,6 +35,7 @@ __all__ = [
     "SelfDistiller",
     "StackedGridSearchCV",
     "StackedRandomizedSearchCV",
+    "augmentation",
     "datasets",
     "inspection",
     "load",

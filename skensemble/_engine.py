@@ -239,7 +239,6 @@ class StackNet(NeuralNetClassifier):
 
     def train_step_single(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
         """Run forward and backward; members' losses are added, so none sees another's."""
-        batch = self.criterion_.prepare(batch, self._look)
         logits = self.infer(batch.x)
         if batch.other_x is not None:
             batch = replace(batch, other=self.infer(batch.other_x))
@@ -270,10 +269,12 @@ class StackNet(NeuralNetClassifier):
     def train_step(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
         """Make one optimiser step; the closure serves optimisers that ask more than once."""
         steps: list[dict[str, Any]] = []
+        # Once a step: whoever asks more than once compares losses of the same rows.
+        altered = self.criterion_.prepare(batch, self._look)
 
         def closure() -> Tensor:
             self.optimizer_.zero_grad()
-            steps.append(self.train_step_single(batch))
+            steps.append(self.train_step_single(altered))
             if self._batch_listeners:
                 named = TeeGenerator(self.get_all_learnable_params())
                 self._tell("on_grad_computed", batch, named_parameters=named, training=True)

@@ -18,12 +18,15 @@ from torch import Tensor
 
 # Data up to this share of an accelerator's free memory is moved there once.
 _DEVICE_SHARE = 0.25
+_CHUNK_ROWS = 4096
 
 
 @dataclass(frozen=True)
 class Batch:
     """What an objective sees of the data: targets, weights and whatever it asked for.
 
+    `y` are class indices ``(member, sample)``, or, where an augmentation has mixed rows,
+    each class's share of a row, floating, ``(member, sample, class)``.
     `extras` are cut from the tables of the fit; `features` are what the network's tapped
     layers put out for this batch; `progress` goes from 0 to 1 over the epochs; `other` is
     what the network says of altered rows `other_x`, where there are any. Every tensor starts
@@ -102,6 +105,17 @@ class Rows:
         if self._tensor is not None:
             return self._convert(self._tensor[start:stop])
         return self._convert(torch.from_numpy(np.array(self.array[start:stop])))
+
+    def outside(self, bounds: tuple[float, float]) -> tuple[float, float] | None:
+        """Return the range of the first chunk that leaves `bounds`, or None."""
+        low, high = bounds
+        if self.scale is not None and low <= 0 and high >= 1:
+            return None
+        for start in range(0, len(self), _CHUNK_ROWS):
+            part = self.slice(start, min(start + _CHUNK_ROWS, len(self)))
+            if part.min() < low or part.max() > high:
+                return float(part.min()), float(part.max())
+        return None
 
     def _convert(self, rows: Tensor) -> Tensor:
         rows = rows.to(self.device, self.dtype, non_blocking=True)

@@ -2,8 +2,8 @@
 
 One file: tensors are named ``member/parameter``; all else is JSON in the file's metadata.
 Classes are never looked up by a name found in a file, but for the architectures of
-:mod:`skensemble.nn` and torch's own elementwise optimisers; any other module is named by
-the caller.
+:mod:`skensemble.nn`, the augmentations of :mod:`skensemble.augmentation` and torch's own
+elementwise optimisers; any other module is named by the caller.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from skorch import NeuralNetClassifier
 from torch import Tensor, nn
 
 import skensemble.nn as architectures
+from skensemble._augmenting import describe_augmentation, rebuild_augmentation
 from skensemble._engine import MemberResult
 from skensemble._recipe import (
     ELEMENTWISE_OPTIMIZERS,
@@ -158,6 +159,8 @@ def _plain(params: dict[str, Any]) -> dict[str, Any]:
     if "teacher" in params:  # a file does not hold other estimators
         params["teacher"] = params["teacher"] is not None
         params["memory"] = params["memory"] if isinstance(params["memory"], str) else None
+    if "augmentation" in params:
+        params["augmentation"] = describe_augmentation(params["augmentation"])
     if not isinstance(params["random_state"], (int, type(None))):
         params["random_state"] = None
     if isinstance(params["class_weight"], dict):
@@ -248,9 +251,9 @@ def load(path: str | os.PathLike[str], module: Any = None) -> Any:
     Returns
     -------
     estimator
-        The fitted estimator. Teachers, callbacks, ``train_split``, ``compile`` and optimisers that
-        are not torch's elementwise ones are not in the file; where the recipe had any,
-        `fit` asks for them to be set again.
+        The fitted estimator. Teachers, callbacks, ``train_split``, ``compile``, augmentations
+        that are not skensemble's, and optimisers that are not torch's elementwise ones are
+        not in the file; where there were any, `fit` asks for them to be set again.
 
     Examples
     --------
@@ -340,6 +343,8 @@ def _load_networks(
 def _plain_params(params: dict[str, Any]) -> dict[str, Any]:
     """Return parameters as an estimator takes them."""
     params = dict(params)
+    if "augmentation" in params:
+        params["augmentation"] = rebuild_augmentation(params["augmentation"])
     if isinstance(params["class_weight"], list):
         labels, weights = params["class_weight"]
         params["class_weight"] = dict(zip(_array(labels).tolist(), weights, strict=True))

@@ -12,7 +12,8 @@ from torch import Tensor
 from skensemble._fitting import Given
 from skensemble._loader import FitData, Rows
 from skensemble._recipe import Recipe
-from skensemble._teachers import Teacher, count_teachers
+from skensemble._students import asked_teacher
+from skensemble._teachers import check_differentiable, count_teachers
 from skensemble.objectives import Objective, Perturbed
 from skensemble.perturbation import ODS, ConfODS, Gaussian, Perturbation, TDivSDiv
 
@@ -22,7 +23,6 @@ KINDS: dict[str, type[Any]] = {
     "confods": ConfODS,
     "tdiv-sdiv": TDivSDiv,
 }
-_CHUNK_ROWS = 4096
 
 
 def perturb(
@@ -30,20 +30,16 @@ def perturb(
 ) -> Objective:
     """Let the teacher's term be learned on altered rows."""
     why = f"perturbation={student.perturbation!r}"
-    term = student._term(recipe.n_classes)
-    if term.uses_layers:
+    if student._term(recipe.n_classes).uses_layers:
         raise ValueError(f"{why} needs an objective on outputs. Got {student.objective!r}.")
-    if student.teacher_ is None:
-        raise ValueError(f"{why} asks the teacher again, so 'teacher_logits' are not enough.")
+    check_differentiable(student.teacher_, why)
     alter = student.perturbation
     alter = KINDS[alter](student.step) if isinstance(alter, str) else alter
-    teacher = given.recall(
-        ("asked", id(student.teacher_)), lambda: Teacher(student.teacher_, student.classes_, why)
-    )
+    teacher = asked_teacher(student.teacher_, student.classes_, data, recipe, given)
     _check_numbers(alter, why, student.teacher_, recipe)
     spread, bounds = _units(student.input_range, data, recipe, given)
     temperature = float(student.temperature)
-    return Perturbed(objective, term, alter, teacher, temperature, spread, bounds)
+    return Perturbed(objective, alter, teacher, temperature, spread, bounds)
 
 
 def _check_numbers(alter: Perturbation, why: str, teacher: Any, recipe: Recipe) -> None:
@@ -86,12 +82,11 @@ def _units(
 
 
 def _check_range(rows: Rows, bounds: tuple[float, float]) -> None:
-    for start in range(0, len(rows), _CHUNK_ROWS):
-        part = rows.slice(start, min(start + _CHUNK_ROWS, len(rows)))
-        if part.min() < bounds[0] or part.max() > bounds[1]:
-            raise ValueError(
-                f"With a perturbation X must lie in 'input_range', here {bounds}, so that altered "
-                f"rows can be kept in it. Got {part.min():.3g} to {part.max():.3g}. Normalise "
-                "inside of the network (skensemble.nn.Normalize), or set 'input_range' (None for "
-                "no limits)."
-            )
+    found = rows.outside(bounds)
+    if found is not None:
+        raise ValueError(
+            f"With a perturbation X must lie in 'input_range', here {bounds}, so that altered "
+            f"rows can be kept in it. Got {found[0]:.3g} to {found[1]:.3g}. Normalise "
+            "inside of the network (skensemble.nn.Normalize), or set 'input_range' (None for "
+            "no limits)."
+        )

@@ -31,6 +31,7 @@ class Purpose(IntEnum):
     PERMUTE = 7
     PERTURB = 8
     PROJECT = 9
+    AUGMENT = 10
     PRUNE = 12
 
 

@@ -16,12 +16,14 @@ from torch import Tensor, nn
 from skensemble._base import BaseNetworkClassifier
 from skensemble._engine import MemberResult
 from skensemble._fitting import Given, Steps
+from skensemble._loader import FitData, Rows
 from skensemble._recipe import Recipe
+from skensemble._teachers import TeacherLayers, ask_teacher, teacher_modules
 from skensemble.batch_ensemble import BatchEnsembleClassifier
 from skensemble.ensemble import NetworkClassifier
 from skensemble.losses import soften
 from skensemble.ntk.classifier import NTKClassifier
-from skensemble.objectives import Term
+from skensemble.objectives import Asked, Objective, Term
 
 _CHUNK_ROWS = 4096
 
@@ -60,6 +62,7 @@ class StudentClassifier(BaseNetworkClassifier):
     def _make_student(self, recipe: Recipe, seed: int, result: MemberResult) -> Any:
         source: Any = self._recipe_source()
         settings = {
+            "augmentation": self.augmentation,
             "class_weight": self.class_weight,
             "precision": self.precision,
             "random_state": seed,
@@ -126,6 +129,43 @@ def kernel_student(
         options = {"taught": (p.numpy(), float(settings["alpha"]))}
     yield from student._steps(replace(given, options=options))
     return student
+
+
+def asked_teacher(
+    teacher: Any, classes: np.ndarray, data: FitData, recipe: Recipe, given: Given
+) -> Callable[[Tensor], Tensor]:
+    """Return the teacher as a function of altered rows, one for all students that ask it."""
+    rows = Rows(data.X, recipe.dtype)
+    key = ("asked", id(teacher), tuple(classes))
+    return given.recall(key, lambda: ask_teacher(teacher, classes, given.X, rows))
+
+
+def ask_in_batches(
+    objective: Objective,
+    term: Term,
+    teacher: Any,
+    recipe: Recipe,
+    data: FitData,
+    given: Given,
+    *,
+    classes: np.ndarray,
+    layers: dict[str, str],
+    diversity: bool = False,
+) -> Asked:
+    """Let the teacher be asked about each batch, as it is needed where rows are altered."""
+    ask = None
+    if not layers or diversity:
+        ask = asked_teacher(teacher, classes, data, recipe, given)
+    if not layers:
+        return Asked(objective, term, ask, diversity=diversity)
+    sample = Rows(data.X, recipe.dtype).slice(0, 2)
+
+    def find() -> TeacherLayers:
+        return TeacherLayers(teacher_modules(teacher, type(term).__name__), layers, sample)
+
+    look = given.recall(("asked layers", id(teacher), tuple(layers.items())), find)
+    shapes = {name: tuple(values.shape[1:]) for name, values in look(sample).items()}
+    return Asked(objective, term, ask, look, diversity, shapes)
 
 
 def teacher_targets(term: Term, given: Given, key: Any, logits: Tensor) -> dict[str, np.ndarray]:

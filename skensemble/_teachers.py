@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -143,38 +144,85 @@ def check_given_logits(
     return torch.from_numpy(np.ascontiguousarray(array.swapaxes(0, 1))).to(dtype)
 
 
+def check_differentiable(teacher: Any, why: str) -> None:
+    """Raise unless a teacher can be differentiated by its input."""
+    inner = unwrap(teacher)
+    if not isinstance(inner, BaseNetworkClassifier) or inner._recipe.linear is not None:
+        raise ValueError(
+            f"{why} differentiates the teacher by its input, so it must be made of networks of "
+            f"skensemble. Got {type(inner).__name__}; leave 'perturbation' out."
+        )
+
+
+@contextmanager
+def _evaluating(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Put modules into evaluation mode inside the block, and back after it."""
+    modes = [module.training for module in modules]
+    try:
+        for module in modules:
+            module.eval()
+        yield
+    finally:
+        for module, mode in zip(modules, modes, strict=True):
+            module.train(mode)
+
+
 class Teacher:
-    """The networks of a fitted teacher as one function of a batch, to be differentiated.
+    """The networks of a fitted teacher as one function of a batch.
 
     Maps rows ``(sample, ...)`` to logits ``(network, sample, class)`` in the student's
     classes. It is asked in evaluation mode.
     """
 
-    def __init__(self, teacher: Any, classes: np.ndarray, why: str) -> None:
-        inner = unwrap(teacher)
-        if not isinstance(inner, BaseNetworkClassifier) or inner._recipe.linear is not None:
-            raise ValueError(
-                f"{why} differentiates the teacher by its input, so it must be made of networks of "
-                f"skensemble. Got {type(inner).__name__}; leave 'perturbation' out."
-            )
-        self._inner = inner
-        self._columns = torch.from_numpy(_columns(inner, classes))
+    def __init__(self, teacher: Any, classes: np.ndarray) -> None:
+        self._inner = unwrap(teacher)
+        self._columns = torch.from_numpy(_columns(self._inner, classes))
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         inner = self._inner
         modules, recipe = list(inner._networks()), inner._recipe
-        modes = [module.training for module in modules]
-        like = _like(modules[0])
-        rows = x.to(like)
-        try:
-            each = torch.stack([recipe.forward(module.eval(), rows) for module in modules])
-        finally:
-            for module, mode in zip(modules, modes, strict=True):
-                module.train(mode)
+        rows = x.to(_like(modules[0]))
+        with _evaluating(modules):
+            each = torch.stack([recipe.forward(module, rows) for module in modules])
         logits = log_proba(each) if recipe.outputs_proba else each
         if logits.dim() == 4:
             logits = logits.transpose(1, 2).flatten(0, 1)
         return inner._teaching(logits)[:, :, self._columns.to(logits.device)].to(x)
+
+
+class OutsideTeacher:
+    """Any other classifier with `predict_proba` as one function of a batch, as `Teacher` is.
+
+    It is asked about arrays, or about frames like the one it would have been given.
+    """
+
+    def __init__(self, teacher: Any, classes: np.ndarray, X: Any) -> None:
+        self._inner = unwrap(teacher)
+        self._classes = classes
+        _columns(self._inner, classes)
+        self._like = X.head(0) if hasattr(X, "columns") and hasattr(X, "head") else None
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        rows: Any = x.cpu().numpy()
+        if self._like is not None:
+            names = {"columns" if hasattr(self._like, "iloc") else "schema": self._like.columns}
+            rows = type(self._like)(rows, **names)
+        said = teacher_logits(self._inner, rows, self._classes, x.dtype)
+        return said.transpose(0, 1).to(x.device)
+
+
+def ask_teacher(teacher: Any, classes: np.ndarray, X: Any, rows: Rows) -> Any:
+    """Return what maps altered rows to a teacher's logits ``(network, sample, class)``."""
+    inner = unwrap(teacher)
+    if isinstance(inner, BaseNetworkClassifier):
+        return Teacher(inner, classes)
+    if rows.scale is not None:
+        raise ValueError(
+            "Altered images are floats in [0, 1], and X holds bytes, which a teacher of type "
+            f"{type(inner).__name__} has to tell apart itself. Pass floats, X / 255, to teacher "
+            "and student, or a teacher made of skensemble's networks."
+        )
+    return OutsideTeacher(inner, classes, X)
 
 
 # -- layers ------------------------------------------------------------------------------
@@ -198,20 +246,35 @@ def teacher_features(
     modules: Sequence[nn.Module], layers: dict[str, str], rows: Rows
 ) -> dict[str, torch.Tensor]:
     """Return what layers put out, by the student's layer: ``(sample, teacher, channel, ...)``."""
-    sample = rows.slice(0, 2)
     parts: dict[str, list[torch.Tensor]] = {key: [] for key in layers}
-    modes = [module.training for module in modules]
-    try:
-        taps = [_teacher_taps(module, layers, sample) for module in modules]
-        for start in range(0, len(rows), _CHUNK_ROWS):
-            x = rows.slice(start, min(start + _CHUNK_ROWS, len(rows)))
-            heard = [_hear(module, at, x) for module, at in zip(modules, taps, strict=True)]
-            for key, part in parts.items():
-                part.append(torch.stack([one[key] for one in heard], 1).cpu())
-    finally:
-        for module, mode in zip(modules, modes, strict=True):
-            module.train(mode)
+    listen = TeacherLayers(modules, layers, rows.slice(0, 2))
+    for start in range(0, len(rows), _CHUNK_ROWS):
+        x = rows.slice(start, min(start + _CHUNK_ROWS, len(rows)))
+        for key, values in listen(x).items():
+            parts[key].append(values.cpu())
     return {key: torch.cat(part) for key, part in parts.items()}
+
+
+class TeacherLayers:
+    """Layers of a teacher's networks as one function of a batch, by the student's layer.
+
+    Maps rows ``(sample, ...)`` to tensors ``(sample, teacher, channel, ...)``.
+    """
+
+    def __init__(
+        self, modules: Sequence[nn.Module], layers: dict[str, str], sample: torch.Tensor
+    ) -> None:
+        self._modules = list(modules)
+        with _evaluating(self._modules):
+            self._taps = [_teacher_taps(module, layers, sample) for module in self._modules]
+
+    def __call__(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        with _evaluating(self._modules):
+            heard = [
+                _hear(module, taps, x)
+                for module, taps in zip(self._modules, self._taps, strict=True)
+            ]
+        return {key: torch.stack([one[key] for one in heard], 1) for key in heard[0]}
 
 
 def _teacher_taps(module: nn.Module, layers: dict[str, str], sample: torch.Tensor) -> list[Tap]:

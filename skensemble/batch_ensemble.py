@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
+from skensemble._augmenting import augment
 from skensemble._engine import MemberResult
 from skensemble._fitting import Given, Steps, fit_alone
 from skensemble._fusion import FusedMembers
@@ -56,6 +57,11 @@ class BatchEnsembleClassifier(SingleModule, FusedMembers):
         vectors, or with the mean of their products. See `merge_members`.
     averaging : {"proba", "logit", "vote"}, default="proba"
         How members are fused; may be changed after `fit`.
+    augmentation : str, Augmentation, callable, list or None, default=None
+        Alter each batch before it is learned: "cutmix", "mixup", "cutout", "autoaugment",
+        "randaugment", "crop-flip", an object of `skensemble.augmentation`, a callable such as
+        those of ``torchvision.transforms.v2``, or a list of them in turn. Held-out rows
+        stay as they are.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, multiplied with the sample weights.
     precision : {"bf16"} or None, default=None
@@ -124,6 +130,7 @@ class BatchEnsembleClassifier(SingleModule, FusedMembers):
         decay_to: float | None = None,
         merge: str | None = None,
         averaging: str = "proba",
+        augmentation: Any = None,
         class_weight: Any = None,
         precision: str | None = None,
         random_state: Any = None,
@@ -136,6 +143,7 @@ class BatchEnsembleClassifier(SingleModule, FusedMembers):
         self.decay_to = decay_to
         self.merge = merge
         self.averaging = averaging
+        self.augmentation = augmentation
         self.class_weight = class_weight
         self.precision = precision
         self.random_state = random_state
@@ -166,7 +174,8 @@ class BatchEnsembleClassifier(SingleModule, FusedMembers):
         seed = root_seed(self.random_state)
         recipe, data = self._prepare(self.estimator, given, seed)
         recipe = self._widen(recipe)
-        objective = SharedWeights(recipe.objective(), self.n_estimators)
+        shared = SharedWeights(recipe.objective(), self.n_estimators)
+        objective = augment(self, shared, recipe, data, given)
         member = Member(0, seed, recipe, objective, data)
         training = Training([member], verbose=self.verbose, owner=type(self).__name__)
         yield training
@@ -215,6 +224,7 @@ class BatchEnsembleClassifier(SingleModule, FusedMembers):
         check_is_fitted(self)
         network = NetworkClassifier(
             self.estimator,
+            augmentation=self.augmentation,
             class_weight=self.class_weight,
             precision=self.precision,
             random_state=self.random_state,

@@ -13,6 +13,7 @@ import torch
 from sklearn.utils.validation import check_memory
 from torch import Tensor
 
+from skensemble._augmenting import CONSTRAINTS, augment, held_apart, rows_as_given
 from skensemble._base import MemberDivergedError
 from skensemble._fitting import Given, Steps, Subfit, fit_alone
 from skensemble._layers import Tap, find_taps
@@ -22,7 +23,12 @@ from skensemble._private import HasMethods, Interval, StrOptions, fit_context
 from skensemble._recipe import ForgottenRecipe, Recipe
 from skensemble._seeding import Purpose, member_seed, purpose_seed, root_seed
 from skensemble._sharding import SAMPLE_ROWS, Member, Training
-from skensemble._students import StudentClassifier, kernel_student, teacher_targets
+from skensemble._students import (
+    StudentClassifier,
+    ask_in_batches,
+    kernel_student,
+    teacher_targets,
+)
 from skensemble._teachers import (
     check_given_logits,
     count_teachers,
@@ -137,6 +143,13 @@ class DistilledClassifier(StudentClassifier):
     memory : str, joblib.Memory or None, default=None
         Where fitted teachers are remembered, so that candidates of a grid search share one
         a fold. A teacher's ``random_state=None`` is then a fixed number.
+    augmentation : str, Augmentation, callable, list or None, default=None
+        Alter each batch before it is learned: "cutmix", "mixup", "cutout", "autoaugment",
+        "randaugment", "crop-flip", an object of `skensemble.augmentation`, a callable such as
+        those of ``torchvision.transforms.v2``, or a list of them in turn. Held-out rows
+        stay as they are. The teacher is asked about the same altered rows, whose targets are
+        what it says of them and are not mixed; whether it was *trained* on altered rows is
+        its own parameter.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, multiplied with the sample weights in both terms, and for a
         teacher that is fitted here.
@@ -216,6 +229,7 @@ class DistilledClassifier(StudentClassifier):
         "n_students": [Interval(numbers.Integral, 1, None, closed="left")],
         "keep": [StrOptions({"all", "first"})],
         "memory": [str, HasMethods(["cache"]), None],
+        "augmentation": CONSTRAINTS,
         "class_weight": [StrOptions({"balanced"}), dict, None],
         "stack": [Interval(numbers.Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "n_jobs": [numbers.Integral, None],
@@ -245,6 +259,7 @@ class DistilledClassifier(StudentClassifier):
         n_students: int = 1,
         keep: str = "all",
         memory: Any = None,
+        augmentation: Any = None,
         class_weight: Any = None,
         stack: Any = "auto",
         n_jobs: int | None = None,
@@ -270,6 +285,7 @@ class DistilledClassifier(StudentClassifier):
         self.n_students = n_students
         self.keep = keep
         self.memory = memory
+        self.augmentation = augmentation
         self.class_weight = class_weight
         self.stack = stack
         self.n_jobs = n_jobs
@@ -326,7 +342,7 @@ class DistilledClassifier(StudentClassifier):
             return
         many = source if isinstance(source, BatchEnsembleClassifier) else None
         recipe, data = self._prepare(source if many is None else many.estimator, given, root)
-        recipe = recipe if many is None else many._widen(recipe)
+        recipe = recipe if many is None else self._widen(recipe, many)
         if given.options.get("teacher_logits") is None:
             weight = given.sample_weight if self.class_weight is None else data.weight
             self.teacher_ = yield from self._find_teacher(given, weight, root)
@@ -335,6 +351,7 @@ class DistilledClassifier(StudentClassifier):
         objective: Objective = recipe.objective()
         data, has_unlabelled = self._add_unlabelled(data, given)
         if self._teacher_share() > 0:
+            self._check_askable()
             data, objective = self._teach(recipe, data, given, objective, has_unlabelled)
         elif has_unlabelled:
             raise ValueError(
@@ -343,8 +360,7 @@ class DistilledClassifier(StudentClassifier):
             )
         if many is not None:
             objective = SharedWeights(objective, many.n_estimators)
-        if self.perturbation is not None and self._teacher_share() > 0:
-            objective = perturb(self, objective, recipe, data, given)
+        objective = self._alter(objective, recipe, data, given)
         if self.report_diversity:
             self._check_diversity(data, many)
             objective = Watched(objective)
@@ -357,6 +373,45 @@ class DistilledClassifier(StudentClassifier):
         )
         yield training
         self._take(recipe, training)
+
+    def _widen(self, recipe: Recipe, many: BatchEnsembleClassifier) -> Recipe:
+        """Turn the recipe of one network into that of a student of many members."""
+        if many.augmentation is not None:
+            raise ValueError(
+                "A BatchEnsembleClassifier as the student is trained here, so 'augmentation' must "
+                f"be set on the DistilledClassifier. Got {many.augmentation!r} in the student."
+            )
+        return many._widen(recipe)
+
+    def _alters(self) -> bool:
+        """Whether rows are altered before the student sees them."""
+        return self.augmentation is not None or self.perturbation is not None
+
+    def _check_askable(self) -> None:
+        """Refuse ready logits where the teacher has to be asked about altered rows."""
+        if not self._alters() or self.teacher_ is not None:
+            return
+        name = "perturbation" if self.augmentation is None else "augmentation"
+        raise ValueError(
+            f"{name}={getattr(self, name)!r} alters rows and asks the teacher again, so "
+            "'teacher_logits' are not enough. Pass 'teacher'."
+        )
+
+    def _alter(
+        self, objective: Objective, recipe: Recipe, data: FitData, given: Given
+    ) -> Objective:
+        """Put around an objective what alters its rows: augmentation first, then perturbation."""
+        if self._alters() and self._teacher_share() > 0:
+            term = self._term(recipe.n_classes)
+            objective = ask_in_batches(
+                objective, term, self.teacher_, recipe, data, given,
+                classes=self.classes_,
+                layers=_layer_names(self.layers) if term.uses_layers else {},
+                diversity=self.report_diversity and count_teachers(self.teacher_) > 1,
+            )  # fmt: skip
+            if self.perturbation is not None:
+                objective = perturb(self, objective, recipe, data, given)
+        return augment(self, objective, recipe, data, given)
 
     def _take(self, recipe: Recipe, training: Training) -> None:
         lost = {
@@ -384,6 +439,11 @@ class DistilledClassifier(StudentClassifier):
                 "An NTKClassifier learns from its teacher's probabilities alone. Got "
                 f"objective={self.objective!r}, perturbation={self.perturbation!r}, "
                 f"report_diversity={self.report_diversity}; use 'label', None and False."
+            )
+        if self.augmentation is not None:
+            raise ValueError(
+                "An NTKClassifier is fitted in closed form, without batches to alter. Got "
+                f"augmentation={self.augmentation!r}; use None."
             )
         if self.averaging == "one-to-one" or self.precision is not None:
             raise ValueError(
@@ -475,7 +535,7 @@ class DistilledClassifier(StudentClassifier):
         if recipe.rank1 is not None:
             self._check_members(term, recipe.rank1["n_members"], given)
         layers = _layer_names(self.layers) if term.uses_layers else {}
-        extras = self._extras(term, layers, recipe, data, given)
+        extras = {} if self._alters() else self._extras(term, layers, recipe, data, given)
         taps: tuple[Tap, ...] = ()
         if layers:
             sample = Rows(data.X, recipe.dtype).slice(0, SAMPLE_ROWS)
@@ -483,18 +543,25 @@ class DistilledClassifier(StudentClassifier):
         label_share = 1.0 if self._adds() else 1.0 - self.alpha
         objective = Distilled(labels, term, label_share, self._teacher_share(), taps)
         valid = data.valid
-        if valid is not None and valid.X is data.X:
-            valid = replace(valid, extras={**valid.extras, **extras})
-        elif valid is not None:
+        if valid is not None and valid.X is not data.X:
             outside = self._extras(term, layers, recipe, valid, replace(given, shared={}), valid.X)
             if has_unlabelled:
                 outside["labelled"] = np.ones(len(valid.X))
             valid = replace(valid, extras=outside)
+        elif valid is not None:
+            if self._alters():  # of the rows that are held out only, which are not altered
+                source = rows_as_given(valid, given)
+                valid = held_apart(valid, given)
+                extras = self._extras(term, layers, recipe, valid, given, source)
+            valid = replace(valid, extras={**valid.extras, **extras})
+            extras = {} if self._alters() else extras
         return replace(data, extras={**data.extras, **extras}, valid=valid), objective
 
     def _check_diversity(self, data: FitData, many: BatchEnsembleClassifier | None) -> None:
         """Refuse to report what there is nothing of."""
         if TEACHER_DIVERSITY in data.extras or (many is not None and many.n_estimators > 1):
+            return
+        if self._alters() and self._teacher_share() > 0 and count_teachers(self.teacher_) > 1:
             return
         raise ValueError(
             "report_diversity=True needs a teacher of at least 2 networks whose term has a weight, "
@@ -560,7 +627,8 @@ class DistilledClassifier(StudentClassifier):
             ]
             return torch.cat(said) if len(said) > 1 else said[0]
 
-        who = (None if ready is not None else id(self.teacher_), recipe.dtype)
+        of = None if outside is None else id(data.X)
+        who = (None if ready is not None else id(self.teacher_), recipe.dtype, of)
         logits = given.recall(("logits", *who), ask)
         if not layers:
             extras = teacher_targets(term, given, who, logits)
@@ -579,7 +647,8 @@ class DistilledClassifier(StudentClassifier):
             found = teacher_features(modules, layers, Rows(data.X, recipe.dtype))
             return {name: value.to(recipe.dtype).numpy() for name, value in found.items()}
 
-        return given.recall(("features", id(self.teacher_), tuple(layers.items())), look)
+        key = ("features", id(self.teacher_), tuple(layers.items()), id(data.X))
+        return given.recall(key, look)
 
     def _how_to_read(self, n_classes: int) -> Callable[[Tensor], Tensor] | None:
         term = self._term(n_classes)

@@ -12,6 +12,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
+from skensemble._augmenting import CONSTRAINTS, augment
 from skensemble._base import MemberDivergedError
 from skensemble._engine import MemberResult
 from skensemble._fitting import Given, Steps, fit_alone
@@ -40,6 +41,11 @@ class NetworkClassifier(SingleModule):
         batch size, device and callbacks. ``None`` takes a multi-layer perceptron for
         tables and a small residual network for images, trained with Adam. ``in_shape``
         and ``n_classes`` are filled in where the module's constructor has them.
+    augmentation : str, Augmentation, callable, list or None, default=None
+        Alter each batch before it is learned: "cutmix", "mixup", "cutout", "autoaugment",
+        "randaugment", "crop-flip", an object of `skensemble.augmentation`, a callable such as
+        those of ``torchvision.transforms.v2``, or a list of them in turn. Held-out rows
+        stay as they are.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, multiplied with the sample weights.
     precision : {"bf16"} or None, default=None
@@ -78,6 +84,7 @@ class NetworkClassifier(SingleModule):
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "estimator": "no_validation",
+        "augmentation": CONSTRAINTS,
         "class_weight": [StrOptions({"balanced"}), dict, None],
         "precision": [StrOptions({"bf16"}), None],
         "random_state": ["random_state"],
@@ -88,12 +95,14 @@ class NetworkClassifier(SingleModule):
         self,
         estimator: Any = None,
         *,
+        augmentation: Any = None,
         class_weight: Any = None,
         precision: str | None = None,
         random_state: Any = None,
         verbose: int = 0,
     ) -> None:
         self.estimator = estimator
+        self.augmentation = augmentation
         self.class_weight = class_weight
         self.precision = precision
         self.random_state = random_state
@@ -124,7 +133,8 @@ class NetworkClassifier(SingleModule):
     def _steps(self, given: Given) -> Steps:
         seed = root_seed(self.random_state)
         recipe, data = self._prepare(self.estimator, given, seed)
-        member = Member(0, seed, recipe, recipe.objective(), data)
+        objective = augment(self, recipe.objective(), recipe, data, given)
+        member = Member(0, seed, recipe, objective, data)
         training = Training([member], verbose=self.verbose, owner=type(self).__name__)
         yield training
         self._take(recipe, training.results[0])
@@ -172,7 +182,7 @@ class DeepEnsembleClassifier(FusedMembers):
         probabilities, and logits where ``joint=True``.
     joint : bool, default=False
         Train the sum: one network whose logits are the mean of the members', instead of
-        each member by itself.
+        each member by itself. Its members see the same batches, altered alike.
     bootstrap : bool, default=False
         Whether each member draws its rows with replacement.
     max_samples : int, float or None, default=None
@@ -180,6 +190,11 @@ class DeepEnsembleClassifier(FusedMembers):
     channel_splits : int or None, default=None
         Give member `i` one of this many parts of consecutive channels (axis 1) alone, part
         ``i % channel_splits``; the parts are those of `ChannelSplit`.
+    augmentation : str, Augmentation, callable, list or None, default=None
+        Alter each batch before it is learned: "cutmix", "mixup", "cutout", "autoaugment",
+        "randaugment", "crop-flip", an object of `skensemble.augmentation`, a callable such as
+        those of ``torchvision.transforms.v2``, or a list of them in turn. Held-out rows
+        stay as they are.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, multiplied with the sample weights.
     stack : int or "auto", default="auto"
@@ -257,6 +272,7 @@ class DeepEnsembleClassifier(FusedMembers):
         bootstrap: bool = False,
         max_samples: Any = None,
         channel_splits: int | None = None,
+        augmentation: Any = None,
         class_weight: Any = None,
         stack: Any = "auto",
         n_jobs: int | None = None,
@@ -272,6 +288,7 @@ class DeepEnsembleClassifier(FusedMembers):
         self.bootstrap = bootstrap
         self.max_samples = max_samples
         self.channel_splits = channel_splits
+        self.augmentation = augmentation
         self.class_weight = class_weight
         self.stack = stack
         self.n_jobs = n_jobs
@@ -322,9 +339,10 @@ class DeepEnsembleClassifier(FusedMembers):
         before = dict(vars(self))
         recipe, data = self._prepare(self.estimator, given, root)
         recipe = self._check_same_data(recipe, before) if kept else recipe
-        objective = recipe.objective()
+        labels = recipe.objective()
         if self.joint:
-            objective = SumCrossEntropy(objective.class_weight, objective.label_smoothing)
+            labels = SumCrossEntropy(labels.class_weight, labels.label_smoothing)
+        objective = augment(self, labels, recipe, data, given)
         members = []
         for number in range(self.n_estimators):
             if number not in kept:
@@ -422,6 +440,7 @@ class DeepEnsembleClassifier(FusedMembers):
     def _make_member(self, recipe: Recipe, seed: int, result: MemberResult) -> NetworkClassifier:
         member = NetworkClassifier(
             self.estimator,
+            augmentation=self.augmentation,
             class_weight=self.class_weight,
             precision=self.precision,
             random_state=seed,

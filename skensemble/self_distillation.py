@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from skensemble._augmenting import CONSTRAINTS, augment, held_apart
 from skensemble._base import MemberDivergedError
 from skensemble._fitting import Given, Steps, fit_alone
 from skensemble._loader import FitData
@@ -16,7 +17,12 @@ from skensemble._private import Interval, StrOptions, fit_context
 from skensemble._recipe import Recipe
 from skensemble._seeding import Purpose, member_seed, purpose_seed, root_seed
 from skensemble._sharding import Member, Training
-from skensemble._students import StudentClassifier, kernel_student, teacher_targets
+from skensemble._students import (
+    StudentClassifier,
+    ask_in_batches,
+    kernel_student,
+    teacher_targets,
+)
 from skensemble._teachers import teacher_logits
 from skensemble.ensemble import NetworkClassifier
 from skensemble.ntk.classifier import NTKClassifier
@@ -56,6 +62,12 @@ class SelfDistiller(StudentClassifier):
         Share of the teacher's term.
     average_generations : bool, default=False
         Whether the probabilities of all generations are averaged, or the last predicts.
+    augmentation : str, Augmentation, callable, list or None, default=None
+        Alter each batch before it is learned: "cutmix", "mixup", "cutout", "autoaugment",
+        "randaugment", "crop-flip", an object of `skensemble.augmentation`, a callable such as
+        those of ``torchvision.transforms.v2``, or a list of them in turn. Held-out rows
+        stay as they are. All generations are so trained; each teacher is asked about the
+        rows that its student sees.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, multiplied with the sample weights.
     precision : {"bf16"} or None, default=None
@@ -104,6 +116,7 @@ class SelfDistiller(StudentClassifier):
         "temperature": [Interval(numbers.Real, 0, None, closed="neither")],
         "alpha": [Interval(numbers.Real, 0, 1, closed="both")],
         "average_generations": ["boolean"],
+        "augmentation": CONSTRAINTS,
         "class_weight": [StrOptions({"balanced"}), dict, None],
         "precision": [StrOptions({"bf16"}), None],
         "random_state": ["random_state"],
@@ -119,6 +132,7 @@ class SelfDistiller(StudentClassifier):
         temperature: float = 4.0,
         alpha: float = 0.9,
         average_generations: bool = False,
+        augmentation: Any = None,
         class_weight: Any = None,
         precision: str | None = None,
         random_state: Any = None,
@@ -130,6 +144,7 @@ class SelfDistiller(StudentClassifier):
         self.temperature = temperature
         self.alpha = alpha
         self.average_generations = average_generations
+        self.augmentation = augmentation
         self.class_weight = class_weight
         self.precision = precision
         self.random_state = random_state
@@ -168,7 +183,7 @@ class SelfDistiller(StudentClassifier):
             yield from self._kernel_steps(self.estimator, given, root)
             return
         recipe, plain = self._prepare(self.estimator, given, root)
-        objective: Objective = recipe.objective()
+        objective = augment(self, recipe.objective(), recipe, plain, given)
         data = plain
         generations: list[NetworkClassifier] = []
         for number in range(self.n_generations + 1):
@@ -200,6 +215,11 @@ class SelfDistiller(StudentClassifier):
                 "variant='label', precision=None. "
                 f"Got variant={self.variant!r}, precision={self.precision!r}."
             )
+        if self.augmentation is not None:
+            raise ValueError(
+                "An NTKClassifier is fitted in closed form, without batches to alter. Got "
+                f"augmentation={self.augmentation!r}; use None."
+            )
         self._check_fit(given)
         settings = {"temperature": self.temperature, "alpha": self.alpha}
         generations: list[Any] = []
@@ -217,13 +237,20 @@ class SelfDistiller(StudentClassifier):
         self, teacher: NetworkClassifier, recipe: Recipe, data: FitData, given: Given, seed: int
     ) -> tuple[FitData, Objective]:
         term = self._term(seed)
-        extras = _self_targets(term, teacher, data.X, recipe)
+        alters = self.augmentation is not None
+        extras = {} if alters else _self_targets(term, teacher, data.X, recipe)
         valid = data.valid
         if valid is not None:
             inside = valid.X is data.X
-            own = extras if inside else _self_targets(term, teacher, valid.X, recipe)
+            valid = held_apart(valid, given) if inside and alters else valid
+            own = extras if inside and not alters else _self_targets(term, teacher, valid.X, recipe)
             valid = replace(valid, extras=own)
-        objective = Distilled(recipe.objective(), term, 1.0 - self.alpha, float(self.alpha))
+        taught: Objective = Distilled(recipe.objective(), term, 1.0 - self.alpha, float(self.alpha))
+        if alters:
+            taught = ask_in_batches(
+                taught, term, teacher, recipe, data, given, classes=self.classes_, layers={}
+            )
+        objective = augment(self, taught, recipe, data, given)
         return replace(data, extras=extras, valid=valid), objective
 
     def _term(self, seed: int) -> Term:

@@ -6,7 +6,9 @@ Distillation is the objective `Distilled`: cross-entropy with the labels plus a 
 that compares the student with its teacher. A term of your own subclasses `Term`.
 """
 
+from skensemble.objectives.augmented import Augmented
 from skensemble.objectives.base import (
+    Around,
     CrossEntropy,
     Objective,
     SumCrossEntropy,
@@ -15,6 +17,7 @@ from skensemble.objectives.base import (
 )
 from skensemble.objectives.distilled import (
     TEACHER_DIVERSITY,
+    Asked,
     Distilled,
     Perturbed,
     SharedWeights,
@@ -40,7 +43,10 @@ from skensemble.objectives.terms import (
 __all__ = [
     "TEACHER_DIVERSITY",
     "AdaptiveTerm",
+    "Around",
+    "Asked",
     "AttentionTerm",
+    "Augmented",
     "ConfidenceTerm",
     "CrossEntropy",
     "DirichletTerm",

@@ -71,14 +71,7 @@ class Objective(Mergeable, ABC):
     """Maps logits ``(member, sample, class)`` and their batch to losses ``(member,)``.
 
     Where the members form one network, one loss of shape ``(1,)`` is for all of them.
-
-    Attributes
-    ----------
-    shared_batches : bool
-        Whether all members must see the same rows in the same order.
     """
-
-    shared_batches: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
@@ -87,6 +80,11 @@ class Objective(Mergeable, ABC):
     def combine(self, logits: Tensor) -> Tensor:
         """Return the logits whose loss and accuracy are to be reported."""
         return logits
+
+    @property
+    def shared_batches(self) -> bool:
+        """Whether all members must see the same rows in the same order."""
+        return False
 
     @property
     def taps(self) -> tuple[Tap, ...]:
@@ -148,7 +146,10 @@ class CrossEntropy(Objective):
 class SumCrossEntropy(CrossEntropy):
     """The members' mean logits learn the labels as one network: the trained sum."""
 
-    shared_batches: ClassVar[bool] = True
+    @property
+    def shared_batches(self) -> bool:
+        """Members are parts of one network."""
+        return True
 
     def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
         return super().__call__(losses.mean_logits(logits), batch)
@@ -156,6 +157,46 @@ class SumCrossEntropy(CrossEntropy):
     def combine(self, logits: Tensor) -> Tensor:
         """Report the one network that the members form."""
         return losses.mean_logits(logits)
+
+
+@dataclass(frozen=True, eq=False)
+class Around(Objective):
+    """Another objective, and something more."""
+
+    inner: Objective
+
+    def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
+        return self.inner(logits, batch)
+
+    def combine(self, logits: Tensor) -> Tensor:
+        return self.inner.combine(logits)
+
+    @property
+    def shared_batches(self) -> bool:
+        return self.inner.shared_batches
+
+    @property
+    def taps(self) -> tuple[Tap, ...]:
+        return self.inner.taps
+
+    @property
+    def follows_progress(self) -> bool:
+        return self.inner.follows_progress
+
+    def start(self, seeds: Sequence[int], shapes: dict[str, Any], dtype: torch.dtype) -> Objective:
+        return replace(self, inner=self.inner.start(seeds, shapes, dtype))
+
+    def prepare(self, batch: Batch, look: Callable[[Tensor], Tensor]) -> Batch:
+        return self.inner.prepare(batch, look)
+
+    def measures(self, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
+        return self.inner.measures(logits, batch)
+
+    def adjust(self, parameters: Iterable[tuple[str, Tensor]]) -> None:
+        self.inner.adjust(parameters)
+
+    def learnable(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
+        yield from self.inner.learnable()
 
 
 class Term(Mergeable, ABC):

@@ -1,6 +1,7 @@
 """Labels and teacher's term together, and what is put around them.
 
-Around them are networks of several members, altered rows, and a watch on diversity.
+Around them are networks of several members, a teacher that is asked about every batch,
+perturbed rows, and a watch on diversity.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from skensemble import losses
 from skensemble._layers import Tap
 from skensemble._loader import Batch
 from skensemble._seeding import Purpose, generator, purpose_seed
-from skensemble.objectives.base import CrossEntropy, Mergeable, Objective, Term, as_like
+from skensemble.objectives.base import Around, CrossEntropy, Mergeable, Objective, Term, as_like
 from skensemble.objectives.terms import RegressedTerm
 from skensemble.perturbation import Perturbation
 
@@ -79,43 +80,7 @@ class Distilled(Objective):
 
 
 @dataclass(frozen=True, eq=False)
-class _Around(Objective):
-    """Another objective, and something more."""
-
-    inner: Objective
-
-    def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
-        return self.inner(logits, batch)
-
-    def combine(self, logits: Tensor) -> Tensor:
-        return self.inner.combine(logits)
-
-    @property
-    def taps(self) -> tuple[Tap, ...]:
-        return self.inner.taps
-
-    @property
-    def follows_progress(self) -> bool:
-        return self.inner.follows_progress
-
-    def start(self, seeds: Sequence[int], shapes: dict[str, Any], dtype: torch.dtype) -> Objective:
-        return replace(self, inner=self.inner.start(seeds, shapes, dtype))
-
-    def prepare(self, batch: Batch, look: Callable[[Tensor], Tensor]) -> Batch:
-        return self.inner.prepare(batch, look)
-
-    def measures(self, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
-        return self.inner.measures(logits, batch)
-
-    def adjust(self, parameters: Iterable[tuple[str, Tensor]]) -> None:
-        self.inner.adjust(parameters)
-
-    def learnable(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
-        yield from self.inner.learnable()
-
-
-@dataclass(frozen=True, eq=False)
-class SharedWeights(_Around):
+class SharedWeights(Around):
     """Another objective, for networks that are several members each (BatchEnsemble).
 
     Logits have the shape ``(network, sample, member, class)``; a network's loss is the
@@ -164,13 +129,63 @@ def _spread(part: Any, n_members: int) -> Any:
 
 
 @dataclass(frozen=True, eq=False)
-class Perturbed(_Around):
-    """Another objective, its teacher's term on rows that a perturbation has altered.
+class Asked(Around):
+    """Another objective; what its term needs of the teacher is asked for every batch.
 
-    What the teacher says is then asked of it for every batch.
+    So it is where rows are altered before the student sees them: the teacher is asked about
+    the same rows. It stands within whatever alters them.
+
+    Attributes
+    ----------
+    term : Term
+        What makes targets of the teacher's logits.
+    teacher : callable or None
+        Maps rows to logits ``(network, sample, class)``.
+    layers : callable or None
+        Maps rows to the teacher's layers by name, ``(sample, network, channel, ...)``.
+    diversity : bool
+        Whether to say how far the teacher's networks are apart.
+    shapes : dict of str to tuple
+        Of the layers, without the sample.
     """
 
     term: Term
+    teacher: Callable[[Tensor], Tensor] | None
+    layers: Callable[[Tensor], dict[str, Tensor]] | None = None
+    diversity: bool = False
+    shapes: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+
+    def key(self) -> Any:
+        """Let students of one teacher train together whose targets are made alike."""
+        numbers = tuple(getattr(self.term, name) for name in self.term.scalars)
+        who = (id(self.teacher), id(self.layers), self.diversity)
+        return (type(self), self.inner.key(), self.term.key(), numbers, who)
+
+    def start(self, seeds: Sequence[int], shapes: dict[str, Any], dtype: torch.dtype) -> Objective:
+        shapes = {**shapes, "extras": {**shapes["extras"], **self.shapes}}
+        return super().start(seeds, shapes, dtype)
+
+    def prepare(self, batch: Batch, look: Callable[[Tensor], Tensor]) -> Batch:
+        rows = batch.x if batch.other_x is None else batch.other_x
+        with torch.no_grad():
+            said = self._ask(rows.flatten(0, 1))
+        said = {name: values.unflatten(0, rows.shape[:2]) for name, values in said.items()}
+        return super().prepare(replace(batch, extras={**batch.extras, **said}), look)
+
+    def _ask(self, rows: Tensor) -> dict[str, Tensor]:
+        said = {} if self.layers is None else self.layers(rows)
+        if self.teacher is None:
+            return said
+        logits = self.teacher(rows).transpose(0, 1).to(rows.dtype)
+        if self.diversity:
+            said[TEACHER_DIVERSITY] = losses.member_divergence(logits)
+        return {**said, **self.term.targets(logits)}
+
+
+@dataclass(frozen=True, eq=False)
+class Perturbed(Around):
+    """Another objective, its teacher's term on rows that a perturbation has altered."""
+
     perturbation: Perturbation
     teacher: Callable[[Tensor], Tensor]
     temperature: float
@@ -201,21 +216,13 @@ class Perturbed(_Around):
                 for at, draw in enumerate(self.draws)
             ]
         )  # fmt: skip
-        with torch.no_grad():
-            said = self.teacher(altered.flatten(0, 1)).transpose(0, 1).to(altered.dtype)
-        shape = altered.shape[:2]
-        targets = self.term.targets(said)
-        if TEACHER_DIVERSITY in batch.extras:
-            targets = {**targets, TEACHER_DIVERSITY: losses.member_divergence(said)}
-        targets = {name: values.unflatten(0, shape) for name, values in targets.items()}
-        extras = {**batch.extras, **targets}
         if self.perturbation.replaces:
-            return replace(batch, x=altered, extras=extras)
-        return replace(batch, other_x=altered, extras=extras)
+            return super().prepare(replace(batch, x=altered), look)
+        return super().prepare(replace(batch, other_x=altered), look)
 
 
 @dataclass(frozen=True, eq=False)
-class Watched(_Around):
+class Watched(Around):
     """Another objective; how far members are apart is recorded every epoch.
 
     Of the student, where its networks are several members each; of the teacher, where the

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from skensemble.objectives.distilled import _Around
+from skensemble.objectives.base import Around
 
 
 @dataclass(frozen=True, eq=False)
-class Slimmed(_Around):
+class Slimmed(Around):
     """Another objective, and ``strength * Σ|γ|`` over the scales of batch normalisation.
 
     The subgradient ``strength * sign(γ)`` is added after the backward pass, as network
