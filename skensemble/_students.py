@@ -150,6 +150,7 @@ def ask_in_batches(
     *,
     classes: np.ndarray,
     layers: dict[str, str],
+    name: str,
     diversity: bool = False,
 ) -> Asked:
     """Let the teacher be asked about each batch, as it is needed where rows are altered."""
@@ -161,7 +162,7 @@ def ask_in_batches(
     sample = Rows(data.X, recipe.dtype).slice(0, 2)
 
     def find() -> TeacherLayers:
-        return TeacherLayers(teacher_modules(teacher, type(term).__name__), layers, sample)
+        return TeacherLayers(teacher_modules(teacher, name), layers, sample)
 
     look = given.recall(("asked layers", id(teacher), tuple(layers.items())), find)
     shapes = {name: tuple(values.shape[1:]) for name, values in look(sample).items()}

@@ -407,6 +407,7 @@ class DistilledClassifier(StudentClassifier):
                 objective, term, self.teacher_, recipe, data, given,
                 classes=self.classes_,
                 layers=_layer_names(self.layers) if term.uses_layers else {},
+                name=str(self.objective),
                 diversity=self.report_diversity and count_teachers(self.teacher_) > 1,
             )  # fmt: skip
             if self.perturbation is not None:

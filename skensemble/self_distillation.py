@@ -248,7 +248,15 @@ class SelfDistiller(StudentClassifier):
         taught: Objective = Distilled(recipe.objective(), term, 1.0 - self.alpha, float(self.alpha))
         if alters:
             taught = ask_in_batches(
-                taught, term, teacher, recipe, data, given, classes=self.classes_, layers={}
+                taught,
+                term,
+                teacher,
+                recipe,
+                data,
+                given,
+                classes=self.classes_,
+                layers={},
+                name=self.variant,
             )
         objective = augment(self, taught, recipe, data, given)
         return replace(data, extras=extras, valid=valid), objective
