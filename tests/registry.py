@@ -21,6 +21,7 @@ from skensemble import (
     StackedGridSearchCV,
     StackedRandomizedSearchCV,
 )
+from skensemble.augmentation import MixUp
 from skensemble.nn import MLP
 from skensemble.ntk import NTKFeatures
 from skensemble.preprocessing import ChannelSplit, ModuleFeatures
@@ -41,6 +42,8 @@ def cheap_net(**kwargs) -> NeuralNetClassifier:
 
 ESTIMATORS: list[BaseEstimator] = [
     NetworkClassifier(cheap_net()),
+    # Labels as shares; altered rows could not be the same for a weight of two and a row twice.
+    NetworkClassifier(cheap_net(), augmentation=MixUp(p=0.0)),
     DeepEnsembleClassifier(cheap_net(), n_estimators=3, averaging="logit"),
     DeepEnsembleClassifier(cheap_net(), n_estimators=3, averaging="vote"),
     DeepEnsembleClassifier(cheap_net(), n_estimators=3, joint=True),

@@ -495,7 +495,6 @@ def test_held_out_rows_are_not_altered_and_are_all_that_a_teacher_is_asked_besid
         NetworkClassifier(net, augmentation=MixUp(), random_state=0),
         DistilledClassifier(teacher, net, augmentation=MixUp(), random_state=0),
         DistilledClassifier(teacher, net, augmentation=MixUp(), objective="hint", random_state=0),
-        SelfDistiller(net, augmentation=MixUp(), random_state=0),
     ):
         SEEN.clear()
         model.fit(X, y)
@@ -508,6 +507,11 @@ def test_held_out_rows_are_not_altered_and_are_all_that_a_teacher_is_asked_besid
         assert asked.count(True) == (10 if isinstance(model, DistilledClassifier) else 0)
         assert asked.count(False) == (2 * 20 if isinstance(model, DistilledClassifier) else 0)
         assert "valid_loss" in model.history_[-1]
+    SEEN.clear()
+    SelfDistiller(net, augmentation=MixUp(), random_state=0).fit(X, y)
+    clean = [all(rows_of([x], X)) for x in seen("s", False)]
+    # Twice in each generation, once for the second one's targets; the rest are its batches.
+    assert (clean.count(True), clean.count(False)) == (5, 4)
 
 
 def test_a_perturbation_starts_from_the_altered_rows():
