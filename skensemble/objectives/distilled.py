@@ -7,7 +7,7 @@ perturbed rows, and a watch on diversity.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -236,7 +236,8 @@ class Watched(Around):
             found["diversity"] = losses.member_divergence(seen)
         if TEACHER_DIVERSITY in batch.extras:
             found[TEACHER_DIVERSITY] = batch.extras[TEACHER_DIVERSITY]
-        return {name: losses.weighted_mean(one, batch.weight) for name, one in found.items()}
+        mean = {name: losses.weighted_mean(one, batch.weight) for name, one in found.items()}
+        return {**super().measures(logits, batch), **mean}
 
 
 def _voices_of(look: Callable[[Tensor], Tensor], x: Tensor, at: int) -> Callable[[Tensor], Tensor]:
