@@ -201,11 +201,6 @@ class Recipe:
             if any(isinstance(p, UninitializedParameter) for p in module.parameters()):
                 with torch.no_grad():
                     module.eval()(torch.zeros(2, *self._seen(self.in_shape)))
-            for cuts in self.pruned:
-                module = cut(module, cuts)
-            if self.slimming is not None:
-                for _, norm in scaled_norms(module):
-                    nn.init.constant_(norm.weight, _SLIM_START)
             if self.rank1 is not None:
                 module = BatchEnsemble(module, **self.rank1)
             if self.linear is not None:
@@ -214,6 +209,11 @@ class Recipe:
                 module = Linearised(module, **self.linear)
             if self.part is not None:
                 module = OnPart(self._columns(self.in_shape[0]), module)
+            for cuts in self.pruned:
+                module = cut(module, cuts)
+            if self.slimming is not None:
+                for _, norm in scaled_norms(module):
+                    nn.init.constant_(norm.weight, _SLIM_START)
         module = module.to(self.dtype)
         if self.start is not None:
             self.start.put(module)

@@ -13,6 +13,13 @@ from skensemble._recipe import ForgottenRecipe, Recipe, read_recipe
 
 __all__ = ["tuned"]
 
+# What of a recipe says how to train, and not what.
+_TRAINING = (
+    "class_weight", "label_smoothing", "optimizer", "optimizer_kwargs", "lr", "max_epochs",
+    "batch_size", "valid_batch_size", "shuffle", "drop_last", "train_split", "net", "device",
+    "compile", "compile_kwargs", "torch_load_kwargs", "use_caching",
+)  # fmt: skip
+
 
 def tuned(recipe: Recipe, finetune: Any, from_scratch: bool) -> Recipe | None:
     """Return the recipe of fine-tuning a module, or None where there is to be none.
@@ -46,9 +53,7 @@ def tuned(recipe: Recipe, finetune: Any, from_scratch: bool) -> Recipe | None:
             f"{'probabilities' if recipe.outputs_proba else 'logits'}. "
             f"Got {finetune.criterion!r}."
         )
-    names = ("module", "module_kwargs", "in_shape", "n_classes", "dtype", "precision",
-             "writes_input", "pruned", "start")  # fmt: skip
-    return replace(told, **{name: getattr(recipe, name) for name in names})
+    return replace(recipe, **{name: getattr(told, name) for name in _TRAINING})
 
 
 def _net(recipe: Recipe, finetune: Any) -> NeuralNetClassifier:
