@@ -1,4 +1,4 @@
-"""The demo: what ensembles and their students buy over one network, on the digits."""
+"""The demo: what ensembles, their students and pruning buy over one network, on the digits."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from skensemble import (
     DeepEnsembleClassifier,
     DistilledClassifier,
     NetworkClassifier,
+    PrunedClassifier,
     SelfDistiller,
 )
 from skensemble.metrics import expected_calibration_error, negative_log_likelihood
@@ -110,6 +111,15 @@ def methods(members: int, seed: int, epochs: int) -> list[tuple[str, Callable[[]
             ),
         ),
         ("self-distilled", lambda: SelfDistiller(net, random_state=seed)),
+        ("pruned to half", lambda: PrunedClassifier(net, random_state=seed)),
+        (
+            "distilled and pruned",
+            lambda: PrunedClassifier(
+                DistilledClassifier(DeepEnsembleClassifier(net, members), net),
+                distill="pre-post",
+                random_state=seed,
+            ),
+        ),
     ]
 
 
