@@ -66,7 +66,7 @@ for ax, labeller, name in zip(axes, ["linear", "fc2"], ["a linear map", "a netwo
         ax.annotate(
             f"{gain[at]:+.1f}",
             (at, together[at]),
-            xytext=(4, 9),
+            xytext=(4, 12),
             textcoords="offset points",
             weight="bold",
             color="C1",
