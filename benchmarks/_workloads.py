@@ -25,7 +25,12 @@ from skorch.callbacks import LRScheduler
 from torch import Tensor, nn
 
 import skensemble
-from skensemble import DeepEnsembleClassifier, DistilledClassifier, NTKClassifier
+from skensemble import (
+    DeepEnsembleClassifier,
+    DistilledClassifier,
+    NTKClassifier,
+    PrunedClassifier,
+)
 from skensemble.datasets import make_labelled_gaussian, make_multiview_classification
 from skensemble.metrics import pairwise_kl
 from skensemble.nn import MLP, CifarResNet
@@ -89,8 +94,11 @@ def image_rows(task: Task) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarr
             data["y_test"][:n_test])  # fmt: skip
 
 
-def image_net(task: Task, module: Any = ImageNetwork, **kwargs: Any) -> NeuralNetClassifier:
-    """Return the recipe of networks on images."""
+def image_net(
+    task: Task, module: Any = ImageNetwork, lr: float = 0.05, share: float = 1.0, **kwargs: Any
+) -> NeuralNetClassifier:
+    """Return the recipe of networks on images, for a share of the epochs."""
+    epochs = max(1, round(share * task.preset.epochs))
     if module is ImageNetwork:
         kwargs = {"module__pool": 2, **kwargs}
     return NeuralNetClassifier(
@@ -102,10 +110,10 @@ def image_net(task: Task, module: Any = ImageNetwork, **kwargs: Any) -> NeuralNe
         optimizer__momentum=0.9,
         optimizer__nesterov=True,
         optimizer__weight_decay=5e-4,
-        lr=0.05,
-        max_epochs=task.preset.epochs,
+        lr=lr,
+        max_epochs=epochs,
         batch_size=64,
-        callbacks=[LRScheduler("CosineAnnealingLR", T_max=task.preset.epochs)],
+        callbacks=[LRScheduler("CosineAnnealingLR", T_max=epochs)],
         **kwargs,
     )
 
@@ -214,6 +222,28 @@ def images_channels(task: Task) -> Row:
         row[f"single, {name}"] = statistics.fmean(each(ensemble, seen, y_test))
         row[f"ensemble, {name}"] = percent(ensemble, seen, y_test)
     return row
+
+
+def images_pruned(task: Task) -> Row:
+    """Prune plain and distilled networks, and train them on by labels or by what they were."""
+    X, X_test, y, y_test = image_rows(task)
+    net, rows = image_net(task), []
+    for number, plain in enumerate(image_teacher(task)[:2]):
+        seed = 3000 + 10 * task.seed + number
+        learned = DistilledClassifier(FrozenEstimator(plain), net, temperature=4.0, alpha=0.9,
+                                      random_state=seed).fit(X, y)  # fmt: skip
+        prune = partial(
+            PrunedClassifier, method="l1-filter", keep=0.5, temperature=4.0, alpha=0.9,
+            finetune=image_net(task, lr=0.01, share=0.5), random_state=seed,
+        )  # fmt: skip
+        rows.append({
+            "unpruned": plain,
+            "unpruned, distilled": learned,
+            "pruned, finetuned": prune(FrozenEstimator(plain)).fit(X, y),
+            "pruned, self-distilled": prune(FrozenEstimator(learned), distill="post").fit(X, y),
+        })  # fmt: skip
+    return {name: statistics.fmean(percent(row[name], X_test, y_test) for row in rows)
+            for name in rows[0]}  # fmt: skip
 
 
 # -- the other workloads -------------------------------------------------------------------
@@ -332,5 +362,6 @@ WORKLOADS: dict[str, dict[str, Callable[[Task], Row]]] = {
         "self": images_self,
         "sum": images_sum,
         "channels": images_channels,
+        "pruned": images_pruned,
     },
 }
