@@ -17,6 +17,7 @@ from skensemble import (
     DeepEnsembleClassifier,
     DistilledClassifier,
     NetworkClassifier,
+    PrunedClassifier,
     StackedGridSearchCV,
 )
 from skensemble._channels import Columns, part_columns
@@ -221,6 +222,26 @@ def test_grid_search_and_students():
     ).fit(X, y)
     assert student.teacher_.channel_splits == 2
     assert student.score(X, y) > 0.4
+
+
+@pytest.mark.parametrize("method", ["l1-filter", "slimming", "magnitude"])
+def test_pruned_members_keep_their_channels(method, tmp_path):
+    X, y = images()
+    ensemble = make_ensemble(3, make_net(SmallCNN, max_epochs=2), channel_splits=2)
+    small = PrunedClassifier(ensemble, method=method, random_state=0).fit(X, y)
+    assert [one.module_.columns.at.tolist() for one in small.estimators_] == [
+        [0, 1], [2, 3], [0, 1]
+    ]  # fmt: skip
+    assert small.n_parameters_.after < small.n_parameters_.before or method == "magnitude"
+    changed = X.copy()
+    changed[:, 2:4] += 1.0
+    for number, one in enumerate(small.estimators_):
+        same = np.array_equal(one.predict_proba(X), one.predict_proba(changed))
+        assert same == (number != 1)
+    small.save(tmp_path / "file")
+    again = skensemble.load(tmp_path / "file", module=SmallCNN)
+    for copy in (again, pickle.loads(pickle.dumps(small))):
+        np.testing.assert_array_equal(copy.predict_proba(X), small.predict_proba(X))
 
 
 def test_errors():
