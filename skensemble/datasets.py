@@ -48,7 +48,7 @@ def make_multiview_classification(
     single_others: tuple[float, float] = (0.15, 0.3),
     background: float = 1.8,
     patch_noise: float = 0.0,
-    feature_noise: float = 0.0,
+    feature_noise: float | str = 0.0,
     features: Any = None,
     return_views: bool = False,
     dtype: Any = np.float64,
@@ -91,8 +91,11 @@ def make_multiview_classification(
         Root mean square length of the Gaussian noise in patches without a feature.
     patch_noise : float, default=0.0
         The same in patches with a feature (``σ_p √d``).
-    feature_noise : float, default=0.0
-        `γ`: every patch has, of every feature, a share drawn from ``[0, γ]`` on top.
+    feature_noise : float or "balanced", default=0.0
+        `γ`: every patch has, of every feature, a share drawn from ``[0, γ]`` on top. Definition
+        3.1 leaves these shares to an adversary: "balanced" takes those that hide the class from
+        every linear classifier. A feature's sum over the patches is then the same in
+        all rows, whatever their class; the shares are at most ``own[1] / n_patches``.
     features : array-like of shape (n_classes, 2, patch_dim), default=None
         The features, as an earlier call returned them; drawn if not given.
     return_views : bool, default=False
@@ -125,6 +128,10 @@ def make_multiview_classification(
     ((100, 14, 160), (100,))
     """
     _check_multiview(n_classes, n_patches, patch_dim, patches_per_feature, single_view, n_others)
+    if feature_noise != "balanced" and (isinstance(feature_noise, str) or feature_noise < 0):
+        raise ValueError(
+            f"The 'feature_noise' must be at least 0, or 'balanced'. Got {feature_noise!r} instead."
+        )
     rng = check_random_state(random_state)
     features = _features(features, n_classes, patch_dim, rng)
     y = rng.randint(n_classes, size=n_samples)
@@ -142,10 +149,9 @@ def make_multiview_classification(
     mine[at, 1 - view[at]] = gone[at]
     strength[np.arange(n_samples), y] = mine
 
+    flat = features.reshape(2 * n_classes, patch_dim)
     X = _patches(strength, features, n_patches, patches_per_feature, background, patch_noise, rng)
-    if feature_noise > 0:
-        share = rng.uniform(0, feature_noise, size=(n_samples, n_patches, 2 * n_classes))
-        X += share @ features.reshape(2 * n_classes, patch_dim)
+    X += _shares(feature_noise, strength, n_patches, max(own[1], single_own[1]), rng) @ flat
     X = X.astype(dtype, copy=False)
     if not return_views:
         return X, y
@@ -213,6 +219,18 @@ def _patches(
         z = (flat[row, which, None] * shares).ravel()
         X[row, places] += z[:, None] * np.repeat(flat_features[which], per_feature, 0)
     return X
+
+
+def _shares(
+    noise: float | str, strength: np.ndarray, n_patches: int, most: float, rng: Any
+) -> np.ndarray:
+    """Return how much of every feature there is in every patch beside what is meant to be."""
+    n_samples, n_features = len(strength), strength[0].size
+    if isinstance(noise, str):  # what a row lacks of each feature, in equal parts
+        return (most - strength.reshape(n_samples, 1, n_features)) / n_patches
+    if noise == 0:
+        return np.zeros((1, 1, n_features))
+    return np.asarray(rng.uniform(0, noise, size=(n_samples, n_patches, n_features)))
 
 
 # -- Gaussian-like data ------------------------------------------------------------------------

@@ -116,6 +116,36 @@ def test_no_linear_classifier_learns_the_patches():
     assert (parts(X_test, views.features).max((1, 3)).argmax(1) == y_test).mean() > 0.97
 
 
+def test_balanced_shares_hide_the_class_from_linear_classifiers():
+    args = {"feature_noise": "balanced", "return_views": True}
+    X, y, views = make_multiview_classification(2000, random_state=0, **args)
+    sums = np.einsum("npd,kvd->nkv", X, views.features)
+    quiet, classes, same = make_multiview_classification(
+        2000, background=0.0, feature_noise="balanced", features=views.features,
+        return_views=True, random_state=0,
+    )  # fmt: skip
+    # every feature adds up to the same number in every row, but for the background
+    np.testing.assert_allclose(np.einsum("npd,kvd->nkv", quiet, views.features), 2.0, atol=1e-10)
+    held = parts(quiet, views.features)
+    assert held.min() >= 0
+    assert np.median(held) <= 2 / 14
+    own = same.strength[np.arange(2000), classes].max(1)
+    np.testing.assert_allclose(held.max((1, 2, 3)), own + (2 - own) / 14, atol=1e-9)
+    # so that class means do not differ more than chance lets them
+    centred = (sums - sums.mean(0)).reshape(2000, -1)
+    for column in centred.T:
+        assert stats.f_oneway(*(column[y == c] for c in range(10))).pvalue > 1e-5
+    X_test, y_test = make_multiview_classification(
+        2000, feature_noise="balanced", features=views.features, random_state=1
+    )
+    flat, flat_test = (one.reshape(len(one), -1) for one in (X, X_test))
+    for alpha in (1.0, 100.0):
+        assert RidgeClassifier(alpha).fit(flat, y).score(flat_test, y_test) < 0.3
+        pooled = RidgeClassifier(alpha).fit(X.sum(1), y)
+        assert pooled.score(X_test.sum(1), y_test) < 0.15
+    assert (parts(X_test, views.features).max((1, 3)).argmax(1) == y_test).mean() > 0.97
+
+
 def test_the_thought_experiment():
     _, y, views = make_multiview_classification(
         5000, **THOUGHT_EXPERIMENT, return_views=True, random_state=0
@@ -144,6 +174,11 @@ def test_multiview_seeds_and_dtype():
         ({"n_patches": 3, "patches_per_feature": 2}, "'n_patches' must be at least 4. Got 3"),
         ({"single_view": 1.5}, r"'single_view' must be in \[0, 1\]. Got 1.5"),
         ({"n_others": 11}, r"'n_others' must be in \[0, n_classes\]. Got 11"),
+        ({"feature_noise": -0.1}, "'feature_noise' must be at least 0, or 'balanced'. Got -0.1"),
+        (
+            {"feature_noise": "even"},
+            "'feature_noise' must be at least 0, or 'balanced'. Got 'even'",
+        ),
         ({"features": np.zeros((10, 2, 160))}, "must be orthonormal vectors of shape"),
     ],
 )

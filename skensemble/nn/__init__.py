@@ -7,7 +7,7 @@ estimators fill in from the data, and return logits of shape ``(n_samples, n_cla
 from skensemble.nn.batch_ensemble import BatchEnsemble
 from skensemble.nn.densenet import DenseNet
 from skensemble.nn.mlp import MLP
-from skensemble.nn.multiview import MultiViewNet
+from skensemble.nn.multiview import MultiViewNet, gradient_descent
 from skensemble.nn.normalize import Normalize
 from skensemble.nn.preact_resnet import PreActResNet
 from skensemble.nn.pyramidnet import PyramidNet
@@ -28,4 +28,5 @@ __all__ = [
     "PyramidNet",
     "SimpleCNN",
     "WideResNet",
+    "gradient_descent",
 ]
