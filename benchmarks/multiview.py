@@ -1,151 +1,166 @@
 """Claim: on multi-view data an ensemble, and one network taught by it, err far less than one.
 
-    python benchmarks/multiview.py            # five seeds of data and networks
-    python benchmarks/multiview.py --quick    # does it run at all?
+    python benchmarks/multiview.py              # five seeds of data and networks; resumable
+    python benchmarks/multiview.py --setting pushed  # closer to the theorem
+    python benchmarks/multiview.py --quick      # does it run at all?
+    python benchmarks/multiview.py --push       # the search the setting comes from
+    python benchmarks/multiview.py --truncated  # distillation as published, is it stable?
 
-The theorems of Allen-Zhu and Li (2023) at a finite size: the defaults of
-`make_multiview_classification` (ten classes, 500 rows, a share mu = 0.03 of them with a
-single view), `MultiViewNet` with six filters a class, gradient descent on full batches.
-Twelve networks; their mean of logits; the sum trained as one; students of the ensemble
-and of one network (as many of each as `--students`). Errors are over mu, on 20,000 new rows: the
-theorems say 0.5 for one network, at most 0.01 for the ensemble and its student, and at most 0.26
-for self-distillation. Settings are those of an earlier search on other seeds (shared
-with nobody's test rows): ensemble lr 5, 300 steps; student T = 8, weight 100 on
-``softmax(s/T) - softmax(t/T)``, lr 1, 400 steps; self-distillation T = 5, weight 10, lr 1.5,
-300 steps. Weights are written as alpha: ``100 / T`` times ``T² KL`` beside the
-cross-entropy is ``alpha = (100 / T) / (1 + 100 / T)`` at a learning rate larger by
-``1 + 100 / T``.
+The theorems of Allen-Zhu and Li (2023) at a finite size: ten classes, 500 rows, `MultiViewNet`,
+gradient descent on full batches. Networks; their mean of logits; the sum trained as one;
+students of the ensemble and of one network (as many of each as `--students`). Errors are
+over mu, the share of rows with a single view. The theorems say 0.5 for one network, at most 0.01
+for the ensemble and its student, at most 0.26 for self-distillation.
 
 Wanted, in units of mu: single in [0.3, 0.55], ensemble below 0.1, distilled below 0.15,
 self-distilled below single, no training errors of ensemble and student; twelve networks
-in at most 10 seconds on two cores.
+in at most 10 seconds on two cores. Pushed: single in [0.45, 0.55], distilled at most 0.03,
+self-distilled at most 0.3. `_multiview_search.py` says how the setting was found; none of the seeds
+reported here were looked at for it.
+
+``--truncated`` trains students of one ensemble by eq. 4.3, ``CE + beta * step``, one-sided as
+published and two-sided, for some weights and learning rates.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from _bench import print_machine, provenance, write_json
+from _multiview import DEFAULT, Draw, Experiment, Teaching
+from _multiview_search import PUSHED, SEED, Search
 from sklearn.frozen import FrozenEstimator
-from skorch import NeuralNetClassifier
-from torch import nn
 
-from skensemble import DeepEnsembleClassifier, DistilledClassifier
-from skensemble.datasets import make_multiview_classification
+from skensemble import DistilledClassifier, MemberDivergedError
 from skensemble.inspection import learned_views
-from skensemble.nn import MultiViewNet
+from skensemble.nn import gradient_descent
 
 PACKAGES = ("torch", "numpy", "scikit-learn", "skorch", "skensemble")
-MU = 0.03
-WANTED: dict[str, Callable[[dict[str, float]], bool]] = {
+HERE = Path(__file__).resolve().parent / "results"
+Row = dict[str, float]
+EXPERIMENTS = {"default": DEFAULT, "pushed": PUSHED}
+WANTED: dict[str, Callable[[Row], bool]] = {
     "single in [0.3, 0.55]": lambda row: 0.3 <= row["single"] <= 0.55,
     "ensemble < 0.1": lambda row: row["ensemble"] < 0.1,
     "distilled < 0.15": lambda row: row["distilled"] < 0.15,
     "self-distilled < single": lambda row: row["self-distilled"] < row["single"],
     "no training errors": lambda row: row["training errors"] == 0,
-    "12 networks in 10 s": lambda row: row["seconds"] <= 10,
+    "12 networks in 10 s": lambda row: row["seconds"] * 12 / row["members"] <= 10,
+    "pushed: single in [0.45, 0.55]": lambda row: 0.45 <= row["single"] <= 0.55,
+    "pushed: distilled <= 0.03": lambda row: row["distilled"] <= 0.03,
+    "pushed: self-distilled <= 0.3": lambda row: row["self-distilled"] <= 0.3,
 }
 
 
-def descent(lr: float, steps: int) -> NeuralNetClassifier:
-    """Return gradient descent on full batches."""
-    return NeuralNetClassifier(
-        MultiViewNet,
-        criterion=nn.CrossEntropyLoss,
-        optimizer=torch.optim.SGD,
-        lr=lr,
-        max_epochs=steps,
-        batch_size=-1,
-        iterator_train__shuffle=False,
-    )
-
-
-def taught_by(
-    teacher: Any, temperature: float, weight: float, lr: float, steps: int, seed: int, students: int
-) -> DistilledClassifier:
-    """Return unfitted students."""
-    beta = weight / temperature
-    return DistilledClassifier(
-        FrozenEstimator(teacher),
-        descent(lr * (1 + beta), steps),
-        temperature=temperature,
-        alpha=beta / (1 + beta),
-        averaging="logit",
-        n_students=students,
-        random_state=seed,
-    )
-
-
-def run(seed: int, members: int, students: int, steps: float) -> dict[str, float]:
+def run(seed: int, experiment: Experiment, students: int) -> Row:
     """Fill one row."""
-    args: dict[str, Any] = {"single_view": MU, "dtype": np.float32, "random_state": seed}
-    X, y, views = make_multiview_classification(500, return_views=True, **args)
-    X_test, y_test = make_multiview_classification(
-        20_000, features=views.features, **{**args, "random_state": 10_000 + seed}
-    )
-
-    def error(model: Any) -> float:
-        return float((model.predict(X_test) != y_test).mean()) / MU
-
-    n = int(300 * steps)
+    draw, members = Draw(experiment.setting, seed, 10_000), experiment.n_members
     start = time.perf_counter()
-    ensemble = DeepEnsembleClassifier(descent(5.0, n), members, averaging="logit",
-                                      random_state=seed).fit(X, y)  # fmt: skip
+    ensemble = draw.ensemble(members, seed)
     seconds = time.perf_counter() - start
-    together = DeepEnsembleClassifier(descent(5.0, n), members, averaging="logit", joint=True,
-                                      random_state=seed).fit(X, y)  # fmt: skip
-    student = taught_by(ensemble, 8.0, 100.0, 1.0, int(400 * steps), seed + 1, students).fit(X, y)
-    again = taught_by(ensemble[0], 5.0, 10.0, 1.5, n, seed + 2, students).fit(X, y)
-    learned = learned_views(ensemble, views.features)
-    wrong = sum(int((model.predict(X) != y).sum()) for model in (ensemble, student))
+    together = draw.ensemble(members, seed, joint=True)
+    student = draw.student(ensemble, experiment.student, seed + 100, students)
+    mine = draw.student(ensemble[0], experiment.self_student, seed + 200, students)
+    learned = learned_views(ensemble, draw.views.features)
     return {
-        "single": statistics.fmean(error(member) for member in ensemble),
-        "ensemble": error(ensemble),
-        "trained sum": error(together),
-        "distilled": statistics.fmean(error(one) for one in student.estimators_),
-        "ensemble of distilled": error(student),
-        "self-distilled": statistics.fmean(error(one) for one in again.estimators_),
-        "training errors": float(wrong),
+        "single": draw.errors(ensemble),
+        "ensemble": draw.error(ensemble),
+        "trained sum": draw.error(together),
+        "distilled": draw.errors(student.estimators_),
+        "ensemble of distilled": draw.error(student),
+        "self-distilled": draw.errors(mine.estimators_),
+        "training errors": float(draw.training_errors(ensemble) + draw.training_errors(student)),
         "views of a member": float(learned.learned.mean()),
         "views of all": float(learned.union.mean()),
+        "members": float(members),
         "seconds": seconds,
     }
 
 
-def main() -> None:
-    """Run all seeds."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    here = Path(__file__).resolve().parent / "results"
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--students", type=int, default=3)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--out", type=Path, default=here / "multiview.json")
-    args = parser.parse_args()
-    facts = provenance(__file__, PACKAGES)
-    print_machine(facts)
-    seeds, members, students, steps = args.seeds, 12, args.students, 1.0
+def theorem(args: argparse.Namespace, facts: dict[str, Any]) -> None:
+    """Run all seeds, but those that the file holds for the same setting."""
+    experiment, students, seeds = EXPERIMENTS[args.setting], args.students, range(args.seeds)
     if args.quick:
-        seeds, members, students, steps = 1, 2, 1, 0.02
-    rows = []
-    for seed in range(seeds):
-        rows.append(run(seed, members, students, steps))
-        print(f"seed {seed}: " + ", ".join(f"{k} {v:.3f}" for k, v in rows[-1].items()), flush=True)
+        short, students, seeds = Teaching(8.0, 100.0, 1.0, 8), 1, range(1)
+        experiment = Experiment(replace(experiment.setting, n_steps=6), short, short, 2)
+    described = repr((experiment, students))
+    old = json.loads(args.out.read_text()) if args.out.exists() else {}
+    rows: dict[str, Row] = old["rows"] if old.get("setting") == described else {}
+    for seed in seeds:
+        if str(seed) not in rows:
+            rows[str(seed)] = run(seed, experiment, students)
+            write_json(args.out, {"provenance": facts, "setting": described, "rows": rows})
+        print(f"seed {seed}: " + ", ".join(f"{k} {v:.3f}" for k, v in rows[str(seed)].items()))
     print(f"\n{'error over mu':<24}{'mean':>9}{'sd':>9}")
-    for name in rows[0]:
-        values = [row[name] for row in rows]
+    for name in rows["0"]:
+        values = [row[name] for row in rows.values()]
         sd = statistics.stdev(values) if len(values) > 1 else float("nan")
         print(f"{name:<24}{statistics.fmean(values):>9.3f}{sd:>9.3f}")
-    met = {name: sum(map(holds, rows)) for name, holds in WANTED.items()}
+    met = {name: sum(map(holds, rows.values())) for name, holds in WANTED.items()}
     for name, count in met.items():
-        print(f"{name:<28}{count} of {len(rows)} seeds")
-    write_json(args.out, {"provenance": facts, "rows": rows, "wanted": met})
+        print(f"{name:<32}{count} of {len(rows)} seeds")
+    write_json(args.out, {"provenance": facts, "setting": described, "rows": rows, "wanted": met})
+
+
+def truncated(args: argparse.Namespace, facts: dict[str, Any]) -> None:
+    """Distil as published, and see what becomes of the student."""
+    experiment = EXPERIMENTS[args.setting]
+    setting = experiment.setting
+    draw = Draw(setting, SEED, 3000)
+    teacher = FrozenEstimator(draw.ensemble(2 if args.quick else experiment.n_members, SEED))
+    rows: list[dict[str, Any]] = []
+    ways = [(side, beta) for side in (True, False) for beta in (1.0, 10.0, 100.0)]
+    print(f"{'one-sided':<10}{'beta':>6}{'lr':>8}{'train':>7}{'error':>8}{'mean logit':>13}")
+    for side, beta in ways[:1] if args.quick else ways:
+        for step in (5.0, 0.5):  # of the whole gradient, of which the teacher's part is beta
+            lr, n_steps = step / (1 + beta), 10 if args.quick else 400
+            row: dict[str, Any] = {"one_sided": side, "beta": beta, "lr": lr, "steps": n_steps}
+            net = gradient_descent(lr=lr, n_steps=n_steps)
+            net.set_params(**{f"module__{name}": v for name, v in setting.net.items()})
+            student = DistilledClassifier(
+                teacher, net, objective="truncated", one_sided=side, beta=beta, random_state=0
+            )
+            try:
+                student.fit(draw.X, draw.y)
+            except MemberDivergedError:
+                row["diverged"] = True
+            else:
+                logits = student.predict_members(draw.X, kind="logit")
+                row |= {"train": draw.training_errors(student), "error": draw.error(student)}
+                row["mean logit"] = float(np.mean(logits))
+            rows.append(row)
+            print("  ".join(f"{k} {v}" for k, v in row.items()), flush=True)
+            write_json(args.out, {"provenance": facts, "setting": repr(setting), "rows": rows})
+
+
+def main() -> None:
+    """Run what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--setting", choices=list(EXPERIMENTS), default="default")
+    parser.add_argument("--students", type=int, default=2)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--push", action="store_true")
+    parser.add_argument("--truncated", action="store_true")
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    kind = "_push" if args.push else "_truncated" if args.truncated else ""
+    kind += "_pushed" if args.setting == "pushed" and not args.push else ""
+    args.out = args.out or HERE / f"multiview{kind}{'_quick' if args.quick else ''}.json"
+    facts = provenance(__file__, PACKAGES)
+    print_machine(facts)
+    if args.push:
+        Search(args.out, facts).run()
+    else:
+        (truncated if args.truncated else theorem)(args, facts)
 
 
 if __name__ == "__main__":

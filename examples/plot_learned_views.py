@@ -11,27 +11,17 @@ single view the ensemble is right where half of its members are not (Allen-Zhu a
 
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
-from skorch import NeuralNetClassifier
 
 from skensemble import DeepEnsembleClassifier
 from skensemble.datasets import make_multiview_classification
 from skensemble.inspection import LearnedViewsDisplay
-from skensemble.nn import MultiViewNet
+from skensemble.nn import gradient_descent
 
 X, y, views = make_multiview_classification(
     500, return_views=True, dtype=np.float32, random_state=0
 )
-net = NeuralNetClassifier(
-    MultiViewNet,
-    criterion=torch.nn.CrossEntropyLoss,
-    optimizer=torch.optim.SGD,
-    lr=5.0,
-    max_epochs=300,
-    batch_size=-1,
-    iterator_train__shuffle=False,
-)
-ensemble = DeepEnsembleClassifier(net, 8, averaging="logit", random_state=0).fit(X, y)
+ensemble = DeepEnsembleClassifier(gradient_descent(), 8, averaging="logit", random_state=0)
+ensemble.fit(X, y)
 
 # Rows with a single view, which the training rows hardly have.
 X_test, y_test = make_multiview_classification(

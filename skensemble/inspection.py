@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -172,13 +173,19 @@ class LearnedViewsDisplay:
         """
         return cls(learned_views(estimator, features, **kwargs)).plot(ax=ax)
 
-    def plot(self, ax: Any = None) -> LearnedViewsDisplay:
+    def plot(
+        self, ax: Any = None, *, names: Sequence[str] | None = None, union: bool = True
+    ) -> LearnedViewsDisplay:
         """Draw.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
             Where; a new figure if not given.
+        names : sequence of str, default=None
+            What the members are called; they are numbered if not given.
+        union : bool, default=True
+            Whether to show below what they have learned together.
 
         Returns
         -------
@@ -189,24 +196,33 @@ class LearnedViewsDisplay:
 
         learned = self.views.learned
         n_members, n_classes, n_views = learned.shape
+        if names is not None and len(names) != n_members:
+            raise ValueError(
+                f"The 'names' must be one for each of {n_members} members. Got {len(names)}."
+            )
         if ax is None:
             size = (0.32 * n_classes * n_views + 1.8, 0.32 * (n_members + 2) + 2.0)
             _, ax = plt.subplots(figsize=size, layout="constrained")
-        grid = learned.reshape(n_members, -1)
-        both = np.concatenate([grid, grid[:1] & False, self.views.union.reshape(1, -1)])
-        shown = both.astype(float)
-        shown[n_members] = np.nan  # a gap between the members and their union
+        shown = learned.reshape(n_members, -1).astype(float)
+        labels = [str(m) for m in range(n_members)] if names is None else list(names)
+        places = list(range(n_members))
+        if union:  # below a gap
+            gap, together = np.full((1, n_classes * n_views), np.nan), self.views.union
+            shown = np.concatenate([shown, gap, together.reshape(1, -1)])
+            labels, places = [*labels, "all"], [*places, n_members + 1]
         ax.imshow(shown, cmap="Blues", vmin=-0.15, vmax=1.4, aspect="equal")
         for edge in range(n_views, n_classes * n_views, n_views):
             ax.axvline(edge - 0.5, color="white", linewidth=2.5)
         ax.set_xticks(np.arange(n_classes) * n_views + (n_views - 1) / 2)
         ax.set_xticklabels([str(label) for label in self.views.classes])
-        ax.set_yticks([*range(n_members), n_members + 1])
-        ax.set_yticklabels([*(str(m) for m in range(n_members)), "all"])
+        ax.set_yticks(places)
+        ax.set_yticklabels(labels)
         ax.set_xlabel(f"class, {n_views} views of each")
-        ax.set_ylabel("member")
+        if names is None:
+            ax.set_ylabel("member")
         share = learned.mean(), self.views.union.mean()
-        ax.set_title(f"a member has {share[0]:.0%} of the views, all have {share[1]:.0%}")
+        rest = f", all have {share[1]:.0%}" if union else ""
+        ax.set_title(f"a member has {share[0]:.0%} of the views{rest}")
         ax.tick_params(length=0)
         for spine in ax.spines.values():
             spine.set_visible(False)

@@ -6,22 +6,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nets import make_data, make_net
-from skorch import NeuralNetClassifier
-from torch import nn
 
 from skensemble import DeepEnsembleClassifier, NetworkClassifier
 from skensemble.datasets import make_multiview_classification
 from skensemble.inspection import LearnedViews, LearnedViewsDisplay, learned_views
-from skensemble.nn import MultiViewNet
+from skensemble.nn import MultiViewNet, gradient_descent
 from skensemble.nn.multiview import smoothed_relu
-
-
-def gradient_descent(**kwargs):
-    settings = {"lr": 5.0, "max_epochs": 60, "batch_size": -1, **kwargs}
-    return NeuralNetClassifier(
-        MultiViewNet, criterion=nn.CrossEntropyLoss, optimizer=torch.optim.SGD,
-        iterator_train__shuffle=False, **settings,
-    )  # fmt: skip
 
 
 @settings(max_examples=30, deadline=None)
@@ -63,7 +53,7 @@ def test_multi_view_net_is_its_formula():
 
 def test_views_are_found_where_filters_point_at_them():
     X, y, views = make_multiview_classification(60, n_classes=3, return_views=True, random_state=0)
-    ensemble = DeepEnsembleClassifier(gradient_descent(max_epochs=1), 2, random_state=0).fit(X, y)
+    ensemble = DeepEnsembleClassifier(gradient_descent(n_steps=1), 2, random_state=0).fit(X, y)
     first = torch.from_numpy(views.features)
     for member, has in zip(ensemble, ([(0, 0), (1, 1)], [(0, 1), (2, 0), (2, 1)]), strict=True):
         weight = member.module_.filters.weight.data.zero_().reshape(3, -1, 160)
@@ -83,7 +73,7 @@ def test_a_trained_ensemble_has_more_views_than_its_members():
     X, y, views = make_multiview_classification(
         300, n_classes=5, patch_dim=60, return_views=True, random_state=0
     )
-    ensemble = DeepEnsembleClassifier(gradient_descent(max_epochs=150), 6, random_state=0).fit(X, y)
+    ensemble = DeepEnsembleClassifier(gradient_descent(n_steps=150), 6, random_state=0).fit(X, y)
     found = learned_views(ensemble, views.features)
     assert found.learned.any(-1).all()  # each member has a view of every class
     assert found.learned.mean() < found.union.mean()
@@ -97,9 +87,15 @@ def test_display(tmp_path):
     np.testing.assert_array_equal(np.asarray(shown[:4]), learned.reshape(4, 6))
     np.testing.assert_array_equal(np.asarray(shown[5]), views.union.reshape(6))
     assert [label.get_text() for label in display.ax_.get_xticklabels()] == ["a", "b", "c"]
+    assert [label.get_text() for label in display.ax_.get_yticklabels()] == [*"0123", "all"]
     display.figure_.savefig(tmp_path / "views.png")
+    named = LearnedViewsDisplay(views).plot(names=list("wxyz"), union=False).ax_
+    np.testing.assert_array_equal(np.asarray(named.images[0].get_array()), learned.reshape(4, 6))
+    assert [label.get_text() for label in named.get_yticklabels()] == list("wxyz")
+    with pytest.raises(ValueError, match="one for each of 4 members. Got 2"):
+        LearnedViewsDisplay(views).plot(names=["a", "b"])
     X, y, made = make_multiview_classification(40, n_classes=3, return_views=True, random_state=0)
-    network = NetworkClassifier(gradient_descent(max_epochs=2), random_state=0).fit(X, y)
+    network = NetworkClassifier(gradient_descent(n_steps=2), random_state=0).fit(X, y)
     drawn = LearnedViewsDisplay.from_estimator(network, made.features, ax=display.ax_)
     assert drawn.ax_ is display.ax_
     assert drawn.views.learned.shape == (1, 3, 2)
@@ -107,7 +103,7 @@ def test_display(tmp_path):
 
 def test_errors_of_learned_views():
     X, y, views = make_multiview_classification(40, n_classes=3, return_views=True, random_state=0)
-    network = NetworkClassifier(gradient_descent(max_epochs=1), random_state=0).fit(X, y)
+    network = NetworkClassifier(gradient_descent(n_steps=1), random_state=0).fit(X, y)
     with pytest.raises(ValueError, match=r"\(3, any, 160\). Got shape \(2, 2, 160\)"):
         learned_views(network, views.features[:2])
     table = NetworkClassifier(make_net(), random_state=0).fit(*make_data(40))
@@ -118,7 +114,7 @@ def test_errors_of_learned_views():
 def test_members_that_share_batches_are_those_that_train_alone():
     X, y, _ = make_multiview_classification(40, n_classes=3, return_views=True, random_state=0)
     for batch_size in (-1, 16):
-        net = gradient_descent(max_epochs=3, batch_size=batch_size)
+        net = gradient_descent(n_steps=3).set_params(batch_size=batch_size)
         stacked = DeepEnsembleClassifier(net, 3, random_state=0).fit(X, y)
         alone = DeepEnsembleClassifier(net, 3, stack=1, random_state=0).fit(X, y)
         np.testing.assert_allclose(stacked.predict_members(X), alone.predict_members(X), atol=1e-9)
