@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 from sklearn.frozen import FrozenEstimator
+from skorch import NeuralNetClassifier
 
-from skensemble import DeepEnsembleClassifier, DistilledClassifier
+from skensemble import DeepEnsembleClassifier, DistilledClassifier, NetworkClassifier
 from skensemble.datasets import make_multiview_classification
 from skensemble.nn import gradient_descent
 
@@ -94,21 +95,28 @@ class Draw:
         """Count wrong training rows."""
         return int((model.predict(self.X) != self.y).sum())
 
-    def ensemble(self, n_members: int, seed: int, joint: bool = False) -> DeepEnsembleClassifier:
-        """Train networks that differ by their seed, or their sum."""
-        setting = self.setting
-        net = gradient_descent(lr=setting.lr, n_steps=setting.n_steps)
-        net.set_params(**{f"module__{name}": value for name, value in setting.net.items()})
-        ensemble = DeepEnsembleClassifier(
-            net, n_members, averaging="logit", joint=joint, random_state=seed
-        )
+    def net(self, lr: float, n_steps: int, **changes: Any) -> NeuralNetClassifier:
+        """Return the setting's recipe."""
+        options = {**self.setting.net, **changes}
+        net = gradient_descent(lr=lr, n_steps=n_steps)
+        return net.set_params(**{f"module__{name}": value for name, value in options.items()})
+
+    def ensemble(self, n_members: int, seed: int) -> DeepEnsembleClassifier:
+        """Train networks that differ by their seed."""
+        net = self.net(self.setting.lr, self.setting.n_steps)
+        ensemble = DeepEnsembleClassifier(net, n_members, averaging="logit", random_state=seed)
         return ensemble.fit(self.X, self.y)
+
+    def trained_sum(self, n_members: int, seed: int) -> NetworkClassifier:
+        """Train the sum of networks: it is one network with the filters of all."""
+        n_filters = n_members * int(self.setting.net.get("n_filters", 6))
+        net = self.net(self.setting.lr, self.setting.n_steps, n_filters=n_filters)
+        return NetworkClassifier(net, random_state=seed).fit(self.X, self.y)
 
     def student(self, teacher: Any, how: Teaching, seed: int, n_students: int) -> Any:
         """Train students of a teacher."""
         beta = how.weight / how.temperature
-        net = gradient_descent(lr=how.lr * (1 + beta), n_steps=how.n_steps)
-        net.set_params(**{f"module__{k}": value for k, value in self.setting.net.items()})
+        net = self.net(how.lr * (1 + beta), how.n_steps)
         student = DistilledClassifier(
             FrozenEstimator(teacher),
             net,

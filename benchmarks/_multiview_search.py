@@ -19,15 +19,20 @@ What drives the numbers, and so what is varied:
 
 Stages, each on one draw; candidates are tried in the order they stand in:
 
-1. Networks. Four of each candidate of `NETWORKS`. Those in which every network has at most 0.4 %
-   training errors, and rows with both views cost at most 0.05 mu, are in; of them the one
-   whose mean error is closest to 0.5 mu is taken, those whose data no linear classifier learns first
+1. Networks. A few of each candidate of `NETWORKS`. Those in which every network has at most 0.4 %
+   training errors, and rows with both views cost at most 0.05 mu, are in; of them the one whose
+   mean error is closest to 0.5 mu is taken, those whose data no linear classifier learns first
    if one of them is within [0.45, 0.55].
-2. Ensemble: 12 members, or 24 where the error of 12 is above 0.02 mu and that of 24 is less.
-3. Students of the ensemble: two of each candidate of `STUDENTS`; of those without training errors the
-   one with the least error, the earlier where they are equal.
-4. Students of one network: two of each candidate of `SELF_STUDENTS`, of teachers 0 and 1 each; the
-   same rule.
+2. Ensemble: 12 members.
+3. Students of the ensemble: two of each candidate of `STUDENTS`; of those without training errors
+   the one with the least error, the earlier where they are equal.
+4. Students of one network, two of each candidate of `SELF_STUDENTS`; the same rule.
+
+The first list had the first three networks, "balanced" ones, fewer rows and fewer steps. After
+those three it was replaced, on what was seen in the fourth: a network had learned both views of a
+class in 0 of 14 cases where no training row showed the weaker view alone, in 1 of 5 where one
+did, in 4 of 11 where two did. Hence a smaller mu, which is what all errors are divided by; and
+stronger features of other classes, so that a trace of the second view does not pass for one.
 """
 
 from __future__ import annotations
@@ -39,35 +44,45 @@ from pathlib import Path
 from typing import Any
 
 from _bench import write_json
-from _multiview import DEFAULT, MU, Draw, Setting, Teaching
+from _multiview import DEFAULT, Draw, Setting, Teaching
 
 SEED = 900
 PUSHED = DEFAULT
 N_NEW = 3000
 
-_BALANCED = {"feature_noise": "balanced"}
+_NARROW = {"own": (1.0, 1.5)}
+_BALANCED = {"feature_noise": "balanced", "n_patches": 10}
+_QUIET = {"background": 1.4}
+_LOUD = {"others": (0.3, 0.5), "single_others": (0.3, 0.5)}
 NETWORKS: dict[str, Setting] = {
-    "as it was": Setting(),
-    "own 1-1.5": Setting({"own": (1.0, 1.5)}),
-    "own 1-1.5, q 5, std .1": Setting({"own": (1.0, 1.5)}, {"power": 5.0, "init_std": 0.1}),
-    "std .03, lr 10": Setting({}, {"init_std": 0.03}, lr=10.0),
-    "200 steps": Setting(n_steps=200),
-    "300 rows": Setting(n_rows=300),
-    "balanced": Setting(_BALANCED),
-    "balanced, 12 filters": Setting(_BALANCED, {"n_filters": 12}),
-    "balanced, 12 filters, 10 patches": Setting({**_BALANCED, "n_patches": 10}, {"n_filters": 12}),
-    "balanced, 12 filters, 10 patches, own 1.5-2": Setting(
-        {**_BALANCED, "n_patches": 10, "own": (1.5, 2.0)}, {"n_filters": 12}
+    "default": Setting(),
+    "own 1-1.5": Setting(_NARROW),
+    "own 1-1.5, q 5, std .1": Setting(_NARROW, {"power": 5.0, "init_std": 0.1}),
+    "balanced, own 1-1.5, 12 filters": Setting({**_BALANCED, **_NARROW}, {"n_filters": 12}),
+    "balanced, own 1-1.5, background 1.4, 12 filters": Setting(
+        {**_BALANCED, **_NARROW, **_QUIET}, {"n_filters": 12}
     ),
-    "balanced, 12 filters, background 1.4": Setting(
-        {**_BALANCED, "background": 1.4}, {"n_filters": 12}
+    "balanced, own 1.5-2, 8 filters": Setting({**_BALANCED, "own": (1.5, 2.0)}, {"n_filters": 8}),
+    "balanced, own 1-1.5, background 1.4, others .3-.5, 8 filters": Setting(
+        {**_BALANCED, **_NARROW, **_QUIET, **_LOUD}, {"n_filters": 8}
     ),
-    "balanced, 12 filters, 10 patches, own 1-1.5": Setting(
-        {**_BALANCED, "n_patches": 10, "own": (1.0, 1.5)}, {"n_filters": 12}
+    "balanced, own 1-1.5, background 1.4, others .3-.5, 12 filters": Setting(
+        {**_BALANCED, **_NARROW, **_QUIET, **_LOUD}, {"n_filters": 12}
     ),
-    "balanced, 12 filters, 10 patches, own 1-1.5, q 5, std .1": Setting(
-        {**_BALANCED, "n_patches": 10, "own": (1.0, 1.5)},
-        {"n_filters": 12, "power": 5.0, "init_std": 0.1},
+    "balanced, own 1-1.5, background 1.4, others .3-.5, 8 filters, mu .01": Setting(
+        {**_BALANCED, **_NARROW, **_QUIET, **_LOUD}, {"n_filters": 8}, mu=0.01
+    ),
+    "balanced, 8 patches, s 2, own 1-1.5, background 1.4, others .3-.5, 8 filters, mu .01": Setting(
+        {**_BALANCED, "n_patches": 8, "n_others": 2, **_NARROW, **_QUIET, **_LOUD},
+        {"n_filters": 8},
+        mu=0.01,
+    ),
+    "balanced, own 1-1.5, background 1.4, others .3-.5, 12 filters, mu .01": Setting(
+        {**_BALANCED, **_NARROW, **_QUIET, **_LOUD}, {"n_filters": 12}, mu=0.01
+    ),
+    "own 1-1.5, others .3-.5, mu .01": Setting({**_NARROW, **_LOUD}, mu=0.01),
+    "own 1-1.5, others .3-.5, mu .01, std .03, lr 10": Setting(
+        {**_NARROW, **_LOUD}, {"init_std": 0.03}, mu=0.01, lr=10.0
     ),
 }
 STUDENTS: list[Teaching] = [
@@ -75,27 +90,23 @@ STUDENTS: list[Teaching] = [
     Teaching(8.0, 200.0, 1.0, 400),
     Teaching(4.0, 100.0, 1.0, 400),
     Teaching(16.0, 200.0, 1.0, 400),
-    Teaching(8.0, 100.0, 1.5, 400),
-    Teaching(8.0, 100.0, 1.0, 800),
 ]
 SELF_STUDENTS: list[Teaching] = [
-    Teaching(5.0, 10.0, 1.5, 300),
     Teaching(5.0, 30.0, 1.0, 300),
     Teaching(5.0, 100.0, 1.0, 400),
-    Teaching(8.0, 30.0, 1.0, 400),
-    Teaching(3.0, 30.0, 1.0, 400),
-    Teaching(2.0, 10.0, 1.5, 400),
+    Teaching(5.0, 10.0, 1.5, 300),
+    Teaching(8.0, 100.0, 1.0, 400),
 ]
 
 
 def try_network(setting: Setting) -> dict[str, Any]:
-    """Measure four networks of a setting."""
+    """Measure a few networks of a setting."""
     draw = Draw(setting, SEED, N_NEW)
     ensemble = draw.ensemble(4, SEED)
     both = [1 - float(one.score(*draw.new[0])) for one in ensemble]
     return {
         "single": draw.errors(ensemble),
-        "both views": (1 - MU) / MU * sum(both) / len(both),
+        "both views": (1 - setting.mu) / setting.mu * sum(both) / len(both),
         "ensemble": draw.error(ensemble),
         "training errors": [draw.training_errors(one) for one in ensemble],
     }
@@ -136,18 +147,13 @@ class Search:
             print(f"{stage}: {name}: {rows[name]}", flush=True)
         return rows[name]
 
-    def students(
-        self, stage: str, draw: Draw, teachers: list[Any], ways: list[Teaching], n_each: int
-    ) -> Teaching:
+    def students(self, stage: str, draw: Draw, teacher: Any, ways: list[Teaching]) -> Teaching:
         """Apply the rule of stages 3 and 4."""
 
         def run(how: Teaching) -> dict[str, Any]:
-            errors, wrong = [], 0
-            for at, teacher in enumerate(teachers):
-                student = draw.student(teacher, how, SEED + 50 + at, n_each)
-                errors += [draw.error(one) for one in student.estimators_]
-                wrong += sum(draw.training_errors(one) for one in student.estimators_)
-            return {"error": sum(errors) / len(errors), "training errors": wrong}
+            student = draw.student(teacher, how, SEED + 50, 2)
+            wrong = [draw.training_errors(one) for one in student.estimators_]
+            return {"error": draw.errors(student.estimators_), "training errors": sum(wrong)}
 
         rows = {how: self.measure(stage, str(how), lambda how=how: run(how)) for how in ways}
         clean = {how: row for how, row in rows.items() if not row["training errors"]} or rows
@@ -163,17 +169,12 @@ class Search:
         if chosen is None:
             raise SystemExit("No candidate of stage 1 fits its training rows.")
         draw = Draw(NETWORKS[chosen], SEED + 1, N_NEW)
-        ensemble = draw.ensemble(24, SEED + 1)
-        errors = {n: draw.error(ensemble[:n]) for n in (12, 24)}
-        size = 24 if errors[12] > 0.02 and errors[24] < errors[12] else 12
-        single = draw.errors(ensemble)
-        print(f"chosen: {chosen}; single {single:.3f}, ensembles {errors}, size {size}", flush=True)
-        best = self.students("students", draw, [ensemble[:size]], STUDENTS, 2)
-        mine = self.students("self-students", draw, [ensemble[0], ensemble[1]], SELF_STUDENTS, 2)
+        ensemble = draw.ensemble(12, SEED + 1)
+        seen = {"single": draw.errors(ensemble), "ensemble": draw.error(ensemble)}
+        best = self.students("students", draw, ensemble, STUDENTS)
+        mine = self.students("self-students", draw, ensemble[0], SELF_STUDENTS)
         self.found["chosen"] = {
-            "network": chosen, "members": size, "single": single,
-            "ensembles": {str(n): error for n, error in errors.items()},
-            "student": str(best), "self-student": str(mine),
+            "network": chosen, **seen, "student": str(best), "self-student": str(mine),
         }  # fmt: skip
         write_json(self.out, self.found)
         print(self.found["chosen"], flush=True)

@@ -19,8 +19,8 @@ from skensemble.datasets import make_multiview_classification
 from skensemble.inspection import LearnedViews, LearnedViewsDisplay, learned_views
 from skensemble.nn import gradient_descent
 
-data = {"n_classes": 6, "patch_dim": 80, "dtype": np.float32}
-X, y, views = make_multiview_classification(300, return_views=True, **data, random_state=0)
+data = {"dtype": np.float32}
+X, y, views = make_multiview_classification(500, return_views=True, **data, random_state=0)
 # Rows with a single view, which the training rows hardly have.
 X_test, y_test = make_multiview_classification(
     3000, single_view=1.0, features=views.features, **data, random_state=1
@@ -32,7 +32,7 @@ def student_of(teacher, temperature, weight, lr):
     beta = weight / temperature
     return DistilledClassifier(
         FrozenEstimator(teacher),
-        gradient_descent(lr=lr * (1 + beta), n_steps=300),
+        gradient_descent(lr=lr * (1 + beta), n_steps=400),
         temperature=temperature,
         alpha=beta / (1 + beta),
         averaging="logit",
@@ -50,20 +50,22 @@ networks = {
     "the ensemble's student": student_of(teachers, 8.0, 100.0, 1.0),
 }
 
-figure, (left, right) = plt.subplots(2, 1, figsize=(6.4, 6.6), layout="constrained")
-LearnedViewsDisplay.from_estimator(teachers, views.features, ax=left)
-left.set_title("eight networks, and what they know together")
+figure, (above, below) = plt.subplots(
+    2, 1, figsize=(8.4, 6.0), height_ratios=(10, 4), layout="constrained"
+)
+LearnedViewsDisplay.from_estimator(teachers, views.features, ax=above)
+above.set_title("eight networks, and what they know together")
 found = [learned_views(network, views.features) for network in networks.values()]
 rows = LearnedViews(
     np.concatenate([one.response for one in found]),
     np.concatenate([one.learned for one in found]),
     teachers.classes_,
 )
-LearnedViewsDisplay(rows).plot(ax=right, names=list(networks), union=False)
+LearnedViewsDisplay(rows).plot(ax=below, names=list(networks), union=False)
 scores = {name: 100 * network.score(X_test, y_test) for name, network in networks.items()}
 for place, score in enumerate(scores.values()):
-    right.text(12.0, place, f"{score:.0f} %", va="center")
-right.set_title("what one network has learned; right on rows with one view")
+    below.text(20.0, place, f"{score:.0f} %", va="center")
+below.set_title("what one network has learned; right on rows with one view")
 print(", ".join(f"{name}: {score:.0f} %" for name, score in scores.items()))
 print(f"the ensemble: {100 * teachers.score(X_test, y_test):.0f} %")
 plt.show()

@@ -11,13 +11,14 @@ from scipy import stats
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from torch import nn
 
-from skensemble import datasets
+from skensemble import NetworkClassifier, datasets
 from skensemble.datasets import (
     THOUGHT_EXPERIMENT,
     load_cifar,
     make_labelled_gaussian,
     make_multiview_classification,
 )
+from skensemble.nn import gradient_descent
 
 
 def parts(X, features):
@@ -105,7 +106,7 @@ def test_patch_noise_has_its_length():
     assert held.sum() == (views.strength > 0).sum()
 
 
-def test_no_linear_classifier_learns_the_patches():
+def test_a_linear_classifier_is_behind_the_strongest_feature():
     args = {"random_state": 0, "return_views": True}
     X, y, views = make_multiview_classification(1000, **args)
     X_test, y_test = make_multiview_classification(2000, features=views.features, random_state=1)
@@ -114,6 +115,8 @@ def test_no_linear_classifier_learns_the_patches():
         assert RidgeClassifier(alpha).fit(flat, y).score(flat_test, y_test) < 0.9
     # while the strongest feature gives the class away
     assert (parts(X_test, views.features).max((1, 3)).argmax(1) == y_test).mean() > 0.97
+    # and so do sums over the patches, unless the shares are balanced: see below
+    assert RidgeClassifier().fit(X.sum(1), y).score(X_test.sum(1), y_test) > 0.95
 
 
 def test_balanced_shares_hide_the_class_from_linear_classifiers():
@@ -144,6 +147,23 @@ def test_balanced_shares_hide_the_class_from_linear_classifiers():
         pooled = RidgeClassifier(alpha).fit(X.sum(1), y)
         assert pooled.score(X_test.sum(1), y_test) < 0.15
     assert (parts(X_test, views.features).max((1, 3)).argmax(1) == y_test).mean() > 0.97
+
+
+def test_a_network_learns_what_no_linear_classifier_does():
+    args = {
+        "n_classes": 4, "patch_dim": 40, "n_patches": 8, "n_others": 2, "own": (1.0, 1.5),
+        "background": 1.4, "feature_noise": "balanced",
+    }  # fmt: skip
+    X, y, views = make_multiview_classification(200, return_views=True, random_state=0, **args)
+    X_test, y_test = make_multiview_classification(
+        1000, features=views.features, random_state=10, **args
+    )
+    net = gradient_descent(n_steps=150).set_params(module__n_filters=12)
+    assert NetworkClassifier(net, random_state=0).fit(X, y).score(X_test, y_test) > 0.95
+    flat, flat_test = (one.reshape(len(one), -1) for one in (X, X_test))
+    for alpha in (1.0, 100.0):
+        assert RidgeClassifier(alpha).fit(flat, y).score(flat_test, y_test) < 0.4
+        assert RidgeClassifier(alpha).fit(X.sum(1), y).score(X_test.sum(1), y_test) < 0.35
 
 
 def test_the_thought_experiment():
