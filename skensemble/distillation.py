@@ -109,7 +109,8 @@ class DistilledClassifier(StudentClassifier):
     tau : float or "auto", default="auto"
         Of "truncated"; "auto" is ``1 / log(n_classes) ** 2``.
     one_sided : bool, default=True
-        Whether "truncated" only raises classes in which the student is below the teacher.
+        Whether "truncated" only raises classes in which the student is below the teacher, as
+        published. That is not stable at a finite number of classes; see the guide.
     cap : float, default=0.6
         Largest weight of one network of the teacher in "adaptive"; at least ``1 / M``.
     averaging : {"auto", "proba", "logit", "one-to-one"}, default="auto"
