@@ -143,7 +143,7 @@ def slim(name: str, module: type[nn.Module], strength: float, **arguments: Any) 
 
 
 PRESETS = {
-    "cpu": Preset((residual(20, 8, True, (0.4, 0.7, 0.9)),), 3_000, 5_000, 10, 3, 0.01, 3, pool=2),
+    "cpu": Preset((residual(20, 8, True, (0.4, 0.7, 0.9)),), 2_500, 5_000, 8, 2, 0.01, 3, pool=2),
     "paper": Preset(
         (
             residual(56, 16, True, (0.4, 0.7, 0.9), (0.5, 0.6, 0.7)),
