@@ -59,7 +59,7 @@ class Row:
 
 
 # Wong's palette, which colour-blind readers can tell apart (Nature Methods 8:441, 2011).
-_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
 _MEASURES: tuple[tuple[str, Callable[[Row], float], str], ...] = (
     ("wrong predictions, % of test rows", lambda row: 100 * (1 - row.accuracy), "%.2f"),
     ("negative log-likelihood", lambda row: row.nll, "%.3f"),
