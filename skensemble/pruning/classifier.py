@@ -10,21 +10,20 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_memory
 from skorch import NeuralNetClassifier
 from torch import Tensor, nn
 
 from skensemble._base import BaseNetworkClassifier, MemberDivergedError
 from skensemble._engine import MemberResult
-from skensemble._fitting import Given, Steps, Subfit, fit_alone, side_by_side
+from skensemble._fitting import Given, Steps, fit_alone, side_by_side
 from skensemble._loader import FitData, Rows
 from skensemble._planning import count_macs
 from skensemble._private import Interval, StrOptions, fit_context
 from skensemble._recipe import ForgottenRecipe, Recipe, Start
-from skensemble._seeding import Purpose, purpose_seed, root_seed
+from skensemble._seeding import Purpose, member_seed, purpose_seed, root_seed
 from skensemble._sharding import SAMPLE_ROWS
-from skensemble._teachers import is_fitted, ready_to_fit, unwrap
+from skensemble._teachers import is_fitted, unwrap
 from skensemble.distillation import DistilledClassifier
 from skensemble.ensemble import DeepEnsembleClassifier, NetworkClassifier
 from skensemble.nn.narrowing import cut_widths
@@ -33,9 +32,7 @@ from skensemble.pruning.members import (
     exchange,
     is_estimator,
     networks_of,
-    restore_recipe,
     slimmed,
-    with_recipe,
 )
 from skensemble.pruning.operation import (
     How,
@@ -44,15 +41,13 @@ from skensemble.pruning.operation import (
     measure_sparsity,
     plan_operation,
 )
-from skensemble.self_distillation import SelfDistiller
+from skensemble.pruning.protocols import PROTOCOLS, Protocol
 
 __all__ = ["Change", "PrunedClassifier"]
 
 # The seed of what is remembered, where nobody has set one.
 _FIXED_SEED = 0
-_LEARNS_FIRST = ("pre", "pre-post", "self")
-_LEARNS_LATER = ("post", "pre-post", "self")
-_STUDENTS = (DistilledClassifier, SelfDistiller)
+_LESSON = ("objective", "temperature", "alpha", "beta")
 
 
 @dataclass(frozen=True)
@@ -226,7 +221,7 @@ class PrunedClassifier(BaseNetworkClassifier):
             ForgottenRecipe,
             None,
         ],
-        "distill": [StrOptions({"pre", "post", "pre-post", "self"}), None],
+        "distill": [StrOptions(set(PROTOCOLS)), None],
         **{
             name: DistilledClassifier._parameter_constraints[name]
             for name in (
@@ -324,15 +319,17 @@ class PrunedClassifier(BaseNetworkClassifier):
         weight = given.sample_weight if self.class_weight is None else data.weight
         given = replace(given, sample_weight=weight, options={})
 
-        unpruned = yield from self._find_unpruned(given, root)
+        source = self._source()
+        protocol = self._protocol()
+        unpruned = yield from protocol.find_unpruned(source, given, root)
         networks = self._check_unpruned(unpruned)
-        operations = self._plan(networks, data)
-        teacher = yield from self._find_teacher(unpruned, given, root)
-        recipes = [
-            self._pruned_recipe(network, operation)
-            for network, operation in zip(networks, operations, strict=True)
+        operations, recipes = self._operate(networks, data)
+        teacher = yield from protocol.find_teacher(source, unpruned, given, root)
+        trainers = [
+            protocol.trainer(network, recipe, teacher, _finetuning_seed(network, number, root))
+            for number, (network, recipe) in enumerate(zip(networks, recipes, strict=True))
         ]
-        pruned = yield from self._train_on(networks, recipes, teacher, given, root)
+        pruned = yield from self._train_on(networks, recipes, trainers, given)
 
         self.unpruned_, self.teacher_ = unpruned, teacher
         self.estimators_: list[NetworkClassifier] = pruned
@@ -366,25 +363,11 @@ class PrunedClassifier(BaseNetworkClassifier):
 
     # -- what is pruned ------------------------------------------------------------------
 
-    def _find_unpruned(self, given: Given, root: int) -> Steps:
-        """Return what is to be pruned, fitted: from labels, or by a teacher first."""
+    def _source(self) -> Any:
+        """Return the recipe or estimator of networks; of what was pruned before, its networks."""
         source = unwrap(self.estimator)
-        if is_estimator(source) and is_fitted(source):
-            if self.distill in _LEARNS_FIRST and not isinstance(source, _STUDENTS):
-                self._refuse_to_teach(source, "it is fitted already")
+        if not isinstance(source, PrunedClassifier):
             return source
-        if isinstance(source, PrunedClassifier):
-            source = self._again(source)
-            return source
-        unfitted = self._unfitted(source)
-        wanted = Subfit(ready_to_fit(unfitted, None, root), given, check_memory(self.memory))
-        yield wanted
-        fitted = wanted.result
-        self._restore(fitted, source)
-        return fitted
-
-    def _again(self, source: PrunedClassifier) -> Any:
-        """Take over what was pruned before, to be pruned further."""
         if not is_fitted(source):
             raise ValueError(
                 "A PrunedClassifier to be pruned further must be fitted; under cross-validation "
@@ -392,54 +375,16 @@ class PrunedClassifier(BaseNetworkClassifier):
             )
         return source.pruned_
 
-    def _unfitted(self, source: Any) -> Any:
-        """Return the estimator that trains what is to be pruned."""
-        change = slimmed(self.strength) if self.method == "slimming" else _same
-        settings: dict[str, Any] = {"precision": self.precision}
-        if self.distill not in _LEARNS_FIRST or isinstance(source, _STUDENTS):
-            if is_estimator(source):
-                return with_recipe(source, change)
-            return NetworkClassifier(with_recipe(source, change), verbose=self.verbose, **settings)
-        if isinstance(source, NetworkClassifier):
-            settings = {"precision": source.precision, "class_weight": source.class_weight}
-            source = source.estimator
-        elif is_estimator(source):
-            self._refuse_to_teach(source, "it has no teacher")
-        return DistilledClassifier(
-            self._ready_teacher(source, settings),
-            with_recipe(source, change),
-            verbose=self.verbose,
-            **self._lesson(),
-            **settings,
+    def _protocol(self) -> Protocol:
+        return Protocol(
+            self.distill,
+            self.teacher,
+            {name: getattr(self, name) for name in _LESSON},
+            slimmed(self.strength) if self.method == "slimming" else _same,
+            self.precision,
+            check_memory(self.memory),
+            self.verbose,
         )
-
-    def _restore(self, fitted: Any, source: Any) -> None:
-        """Give back the recipe as the user wrote it."""
-        if isinstance(source, NetworkClassifier) and isinstance(fitted, DistilledClassifier):
-            source = source.estimator
-        if is_estimator(source):
-            restore_recipe(fitted, source)
-            return
-        if isinstance(fitted, DistilledClassifier):
-            fitted.student = source
-        for network in networks_of(fitted):
-            network.estimator = source
-
-    def _refuse_to_teach(self, source: Any, why: str) -> None:
-        raise ValueError(
-            f"distill={self.distill!r} trains the unpruned network by a teacher, but the "
-            f"{type(source).__name__} cannot be taught, since {why}. Use distill='post', a "
-            "DistilledClassifier (with n_students for several), or a recipe."
-        )
-
-    def _ready_teacher(self, source: Any, settings: dict[str, Any]) -> Any:
-        if self.teacher is None:
-            return NetworkClassifier(source, verbose=self.verbose, **settings)
-        return _frozen(self.teacher)
-
-    def _lesson(self) -> dict[str, Any]:
-        names = ("objective", "temperature", "alpha", "beta")
-        return {name: getattr(self, name) for name in names}
 
     def _check_unpruned(self, unpruned: Any) -> list[NetworkClassifier]:
         if not is_estimator(unpruned):
@@ -465,20 +410,26 @@ class PrunedClassifier(BaseNetworkClassifier):
 
     # -- pruning -------------------------------------------------------------------------
 
-    def _plan(self, networks: list[NetworkClassifier], data: FitData) -> list[Operation]:
+    def _operate(
+        self, networks: list[NetworkClassifier], data: FitData
+    ) -> tuple[list[Operation], list[Recipe]]:
+        """Plan what is taken out of each network, and return the recipes of what is left."""
         how = How(
             self.method, self.keep, tuple(self.skip), self.layers, self.threshold, self.coupled,
             self.min_channels, self.round_to,
         )  # fmt: skip
-        operations = []
+        operations, recipes = [], []
         for network in networks:
             module = copy.deepcopy(network.module_).cpu()
             sample = Rows(data.X, network._recipe.dtype).slice(0, SAMPLE_ROWS)
             sample = sample if len(sample) > 1 else torch.cat([sample, sample])
-            operations.append(plan_operation(module, sample, how))
+            operation = plan_operation(module, sample, how)
+            left = operation.perform(module, sample).state_dict()
+            operations.append(operation)
+            recipes.append(self._pruned_recipe(network, operation, left))
         if self.verbose:
             self._say_plan(operations)
-        return operations
+        return operations, recipes
 
     def _say_plan(self, operations: list[Operation]) -> None:
         for number, one in enumerate(operations):
@@ -490,94 +441,38 @@ class PrunedClassifier(BaseNetworkClassifier):
     def _say(self, what: str) -> None:
         print(f"[skensemble] {type(self).__name__}: {what}", flush=True)  # noqa: T201
 
-    def _pruned_recipe(self, network: NetworkClassifier, operation: Operation) -> Recipe:
-        """Return the recipe of a pruned network, which starts from the weights that stay."""
+    def _pruned_recipe(
+        self, network: NetworkClassifier, operation: Operation, left: dict[str, Tensor]
+    ) -> Recipe:
+        """Return the recipe of training on, which starts from the weights that are left.
+
+        Without training on it is that of the pruned module.
+        """
         wide = replace(network._recipe, slimming=None)
         cuts = (operation.cuts,) if operation.cuts else ()
-        narrow = replace(wide, pruned=(*wide.pruned, *cuts))
-        state = None
-        if self.init == "finetune":
-            sample = torch.zeros(2, *wide.in_shape, dtype=wide.dtype)
-            module = operation.perform(copy.deepcopy(network.module_).cpu(), sample)
-            state = module.state_dict()
-        return replace(narrow, start=Start(state, operation.masks))
+        from_scratch = self.init == "scratch"
+        start = Start(None if from_scratch else left, operation.masks)
+        narrow = replace(wide, pruned=(*wide.pruned, *cuts), start=start)
+        return tuned(narrow, self.finetune, from_scratch) or narrow
 
     # -- training on ---------------------------------------------------------------------
-
-    def _find_teacher(self, unpruned: Any, given: Given, root: int) -> Steps:
-        """Return who teaches, fitted; None where nobody does."""
-        if self.distill is None:
-            return None
-        own = getattr(unpruned, "teacher_", None)
-        if isinstance(unpruned, SelfDistiller):
-            own = unpruned.generations_[-2]
-        if self.distill in ("pre", "self"):
-            if self.teacher is not None and is_estimator(unwrap(self.estimator)):
-                self._check_idle_teacher()
-            return own
-        if self.teacher is None:
-            if self.distill == "pre-post" and own is None:
-                raise ValueError(
-                    "distill='pre-post' has no teacher for fine-tuning: the 'estimator' does not "
-                    "hold one. Pass 'teacher'."
-                )
-            return own if self.distill == "pre-post" else unpruned
-        if self.distill == "pre-post" and not is_estimator(unwrap(self.estimator)):
-            return own  # it was fitted for the unpruned network
-        if is_fitted(self.teacher):
-            return self.teacher
-        seed = purpose_seed(root, Purpose.TEACHER)
-        wanted = Subfit(ready_to_fit(self.teacher, None, seed), given, check_memory(self.memory))
-        yield wanted
-        return wanted.result
-
-    def _check_idle_teacher(self) -> None:
-        if isinstance(unwrap(self.estimator), _STUDENTS):
-            raise ValueError(
-                f"With distill={self.distill!r} the 'estimator' learns from a teacher of its own, "
-                "and nobody from 'teacher'. Leave it out, or use 'post' or 'pre-post'."
-            )
 
     def _train_on(
         self,
         networks: list[NetworkClassifier],
         recipes: list[Recipe],
-        teacher: Any,
+        trainers: list[Any],
         given: Given,
-        root: int,
     ) -> Steps:
         """Train pruned networks, each with its own seed, and together where they can be."""
-        told = [tuned(recipe, self.finetune, self.init == "scratch") for recipe in recipes]
-        if told[0] is None:
+        if self.finetune in (None, 0):
             return [self._untrained(*pair) for pair in zip(networks, recipes, strict=True)]
-        fits = [
-            self._trainer(network, recipe, teacher, root)
-            for network, recipe in zip(networks, told, strict=True)
-        ]
         if self.verbose and len({_widths(recipe) for recipe in recipes}) > 1:
             self._say("the networks' shapes differ; they are trained on one by one")
-        steps = [fit._steps(given) for fit in fits]
+        steps = [trainer._steps(given) for trainer in trainers]
         errors = yield from side_by_side(steps, self.stack, self.n_jobs)
         self._raise(errors)
-        return [self._take_over(*pair) for pair in zip(networks, fits, strict=True)]
-
-    def _trainer(
-        self, network: NetworkClassifier, recipe: Any, teacher: Any, root: int
-    ) -> NetworkClassifier | DistilledClassifier:
-        """Return the estimator that trains a pruned network on."""
-        seed = root if network.random_state is None else root_seed(network.random_state)
-        settings: dict[str, Any] = {
-            "class_weight": network.class_weight,
-            "precision": self.precision or network.precision,
-            "random_state": purpose_seed(seed, Purpose.PRUNE),
-            "verbose": self.verbose,
-        }
-        if self.distill not in _LEARNS_LATER:
-            return NetworkClassifier(recipe, **settings)
-        itself = self.distill == "self" or (self.distill == "post" and self.teacher is None)
-        return DistilledClassifier(
-            network if itself else teacher, recipe, **self._lesson(), **settings
-        )
+        return [self._take_over(*pair) for pair in zip(networks, trainers, strict=True)]
 
     def _raise(self, errors: list[Exception | None]) -> None:
         lost: dict[int, int] = {}
@@ -659,10 +554,11 @@ def _same(recipe: Recipe) -> Recipe:
     return recipe
 
 
-def _frozen(teacher: Any) -> Any:
-    """Keep a fitted teacher as it is when estimators around it are cloned."""
-    is_ready = is_fitted(teacher) and not isinstance(teacher, FrozenEstimator)
-    return FrozenEstimator(teacher) if is_ready else teacher
+def _finetuning_seed(network: NetworkClassifier, number: int, root: int) -> int:
+    """Return the seed of training on: of the network itself where it has one."""
+    own = network.random_state
+    seed = member_seed(root, number) if own is None else root_seed(own)
+    return purpose_seed(seed, Purpose.PRUNE)
 
 
 def _widths(recipe: Recipe) -> str:
