@@ -22,11 +22,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import resource
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -214,8 +215,10 @@ def compare(
 CELLS = ("mlp trace", "cnn trace", "mlp full", "mlp small", "cnn small")
 
 
-def kernels(jax: Path | None, rounds: int, quick: bool, cells: list[str]) -> dict[str, Any]:
-    """Run the comparisons."""
+def kernels(
+    jax: Path | None, rounds: int, quick: bool, cells: list[str]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Run the comparisons one after the other."""
     torch.manual_seed(0)
     mlp = MLP((64,), 10, hidden=(256, 256))
     x = torch.randn(20 if quick else 1000, 64)
@@ -230,7 +233,8 @@ def kernels(jax: Path | None, rounds: int, quick: bool, cells: list[str]) -> dic
             "cnn", TutorialCNN(), images[:10], "trace", jax, rounds, everyone
         ),
     }
-    return {cell: run[cell]() for cell in cells}
+    for cell in cells:
+        yield cell, run[cell]()
 
 
 # -- large, and how cost grows -----------------------------------------------------------------
@@ -311,13 +315,16 @@ def main() -> None:
     args = parser.parse_args()
     facts = provenance(__file__, PACKAGES)
     print_machine(facts)
-    content: dict[str, Any] = {"provenance": facts}
+    # Parts that were run before, and are not now, stay in the file as they are.
+    content: dict[str, Any] = json.loads(args.out.read_text()) if args.out.exists() else {}
     if args.large or args.quick:
-        content["large"] = large(args.large)
+        content["large"] = {"provenance": facts, **large(args.large)}
     if args.growth or args.quick:
-        content["growth"] = growth(args.quick)
+        content["growth"] = {"provenance": facts, **growth(args.quick)}
     rounds = 1 if args.quick else args.rounds
-    content["kernels"] = kernels(args.jax, rounds, args.quick, args.cells)
+    for cell, found in kernels(args.jax, rounds, args.quick, args.cells):
+        content.setdefault("kernels", {})[cell] = {"provenance": facts, **found}
+        write_json(args.out, content)
     write_json(args.out, content)
 
 
