@@ -27,9 +27,10 @@ from skensemble import (
     StackedGridSearchCV,
 )
 from skensemble._sharding import Training
+from skensemble.augmentation import MixUp
 from skensemble.metrics import surplus
 from skensemble.nn import CifarResNet
-from skensemble.objectives import Distilled
+from skensemble.objectives import Augmented, Distilled
 from skensemble.pruning import CannotPrune, Widths
 
 METHODS = ("l1-filter", "slimming", "magnitude")
@@ -568,6 +569,19 @@ def test_weights_of_classes_reach_every_training(trainings):
     assert len(trainings) == 3
     for members in trainings:
         assert np.array_equal(members[0].data.weight, np.where(y == 1, 5.0, 1.0))
+
+
+@pytest.mark.parametrize("distill", [None, "post", "self"])
+def test_rows_are_altered_in_every_training(distill, trainings):
+    def altered(objective):
+        inner = getattr(objective, "inner", None)
+        return isinstance(objective, Augmented) or (inner is not None and altered(inner))
+
+    given = NetworkClassifier(net(), augmentation=MixUp(p=1.0))
+    fit = pruned(given, distill=distill, finetune=1).fit(X, y)
+    assert len(trainings) == (3 if distill == "self" else 2)
+    assert all(altered(member.objective) for members in trainings for member in members)
+    assert fit.estimators_[0].augmentation == MixUp(p=1.0)
 
 
 def test_unpruned_networks_are_remembered(tmp_path, trainings):

@@ -114,7 +114,7 @@ class PrunedClassifier(BaseNetworkClassifier):
         How pruned networks are trained on. "recipe" runs the recipe again as it is, learning rate
         and schedule included [5]_; an int does so for that many epochs. A dict overrides
         parameters of the net, such as ``{"max_epochs": 40, "lr": 1e-3}``; a net says all but
-        the module. ``None`` and 0 are no training.
+        the module. ``None`` and 0 are no training. An `augmentation` of the estimator goes on.
     distill : {"pre", "post", "pre-post", "self"} or None, default=None
         Who learns from a teacher [4]_. "pre": the unpruned network; "post": the pruned one;
         "pre-post": both, from one teacher; "self": the unpruned one, which then teaches the

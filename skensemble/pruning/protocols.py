@@ -91,7 +91,11 @@ class Protocol:
         """Return an unpruned network that learns from a teacher."""
         settings: dict[str, Any] = {"precision": self.precision, "verbose": self.verbose}
         if isinstance(source, NetworkClassifier):
-            settings.update(precision=source.precision, class_weight=source.class_weight)
+            settings.update(
+                augmentation=source.augmentation,
+                class_weight=source.class_weight,
+                precision=source.precision,
+            )
             source = source.estimator
         elif is_estimator(source):
             self._refuse(source, "it has no teacher")
@@ -147,6 +151,7 @@ class Protocol:
     ) -> NetworkClassifier | DistilledClassifier:
         """Return the estimator that trains a pruned network on, given its recipe."""
         settings: dict[str, Any] = {
+            "augmentation": network.augmentation,
             "class_weight": network.class_weight,
             "precision": self.precision or network.precision,
             "random_state": seed,
