@@ -38,7 +38,8 @@ for one.
 The search missed. What the rule of stage 1 took (0.49 mu there, four networks) has 1.16 mu on the
 next draw, nearly all of it rows with both views, whose errors a small mu multiplies by 99; its
 ensemble has 0.12 mu, the best student 0.10, self-distillation 0.42. Rows of stage 1 are of three
-or four networks each, as the file says.
+or four networks each, as the file says; the file was put together from several calls, not from one
+of ``--push`` from end to end.
 """
 
 from __future__ import annotations
