@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from skensemble._fitting import Given
+from skensemble._lessons import term_of
 from skensemble._loader import FitData, Rows
 from skensemble._recipe import Recipe
 from skensemble._students import asked_teacher
@@ -30,7 +31,7 @@ def perturb(
 ) -> Objective:
     """Let the teacher's term be learned on altered rows."""
     why = f"perturbation={student.perturbation!r}"
-    if student._term(recipe.n_classes).uses_layers:
+    if term_of(student, recipe.n_classes).uses_layers:
         raise ValueError(f"{why} needs an objective on outputs. Got {student.objective!r}.")
     check_differentiable(student.teacher_, why)
     alter = student.perturbation

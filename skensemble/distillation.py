@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import numbers
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +16,16 @@ from skensemble._augmenting import CONSTRAINTS, augment, held_apart, rows_as_giv
 from skensemble._base import MemberDivergedError
 from skensemble._fitting import Given, Steps, Subfit, fit_alone
 from skensemble._layers import Tap, find_taps
+from skensemble._lessons import (
+    OBJECTIVES,
+    adds_term,
+    check_kernel_student,
+    check_members,
+    layer_names,
+    said_of,
+    teacher_share,
+    term_of,
+)
 from skensemble._loader import FitData, Rows, joined
 from skensemble._perturbing import KINDS, perturb
 from skensemble._private import HasMethods, Interval, StrOptions, fit_context
@@ -27,7 +36,6 @@ from skensemble._students import (
     StudentClassifier,
     ask_in_batches,
     kernel_student,
-    teacher_targets,
 )
 from skensemble._teachers import (
     check_given_logits,
@@ -35,39 +43,22 @@ from skensemble._teachers import (
     is_fitted,
     member_recipe,
     ready_to_fit,
-    teacher_features,
     teacher_logits,
-    teacher_modules,
 )
 from skensemble.batch_ensemble import BatchEnsembleClassifier
-from skensemble.losses import member_divergence
 from skensemble.ntk.classifier import NTKClassifier
 from skensemble.objectives import (
     TEACHER_DIVERSITY,
-    AdaptiveTerm,
-    AttentionTerm,
-    DirichletTerm,
     Distilled,
-    FeatureTerm,
-    HintTerm,
-    LabelTerm,
-    LogitTerm,
     Objective,
-    OneToOneTerm,
-    ProxyDirichletTerm,
-    RelationTerm,
     SharedWeights,
     Term,
-    TruncatedTerm,
     Watched,
 )
 from skensemble.perturbation import Perturbation
 
 __all__ = ["DistilledClassifier"]
 
-# Weight of the teacher's term where it stands beside the full cross-entropy.
-_BETA = {"feature": 1.0, "hint": 100.0, "attention": 1000.0, "relation": 1.0, "truncated": 10.0}
-_OBJECTIVES = {*_BETA, "label", "logit", "adaptive", "dirichlet", "proxy-dirichlet"}
 # The seed of remembered teachers, where nobody has set one.
 _FIXED_SEED = 0
 
@@ -210,7 +201,7 @@ class DistilledClassifier(StudentClassifier):
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "teacher": [HasMethods(["fit", "predict"]), ForgottenRecipe, None],
         "student": "no_validation",
-        "objective": [StrOptions(_OBJECTIVES), Term],
+        "objective": [StrOptions(OBJECTIVES), Term],
         "temperature": [Interval(numbers.Real, 0, None, closed="neither")],
         "alpha": [Interval(numbers.Real, 0, 1, closed="both")],
         "beta": [Interval(numbers.Real, 0, None, closed="left"), StrOptions({"auto"})],
@@ -351,7 +342,7 @@ class DistilledClassifier(StudentClassifier):
             self.teacher_ = None
         objective: Objective = recipe.objective()
         data, has_unlabelled = self._add_unlabelled(data, given)
-        if self._teacher_share() > 0:
+        if teacher_share(self) > 0:
             self._check_askable()
             data, objective = self._teach(recipe, data, given, objective, has_unlabelled)
         elif has_unlabelled:
@@ -402,12 +393,12 @@ class DistilledClassifier(StudentClassifier):
         self, objective: Objective, recipe: Recipe, data: FitData, given: Given
     ) -> Objective:
         """Put around an objective what alters its rows: augmentation first, then perturbation."""
-        if self._alters() and self._teacher_share() > 0:
-            term = self._term(recipe.n_classes)
+        if self._alters() and teacher_share(self) > 0:
+            term = term_of(self, recipe.n_classes)
             objective = ask_in_batches(
                 objective, term, self.teacher_, recipe, data, given,
                 classes=self.classes_,
-                layers=_layer_names(self.layers) if term.uses_layers else {},
+                layers=layer_names(self.layers) if term.uses_layers else {},
                 name=str(self.objective),
                 diversity=self.report_diversity and count_teachers(self.teacher_) > 1,
             )  # fmt: skip
@@ -436,25 +427,7 @@ class DistilledClassifier(StudentClassifier):
 
     def _teach_kernels(self, source: NTKClassifier, given: Given, root: int) -> Steps:
         """Let kernel machines learn the teacher's probabilities, in closed form."""
-        if self.objective != "label" or self.perturbation is not None or self.report_diversity:
-            raise ValueError(
-                "An NTKClassifier learns from its teacher's probabilities alone. Got "
-                f"objective={self.objective!r}, perturbation={self.perturbation!r}, "
-                f"report_diversity={self.report_diversity}; use 'label', None and False."
-            )
-        if self.augmentation is not None:
-            raise ValueError(
-                "An NTKClassifier is fitted in closed form, without batches to alter. Got "
-                f"augmentation={self.augmentation!r}; use None."
-            )
-        if self.averaging == "one-to-one" or self.precision is not None:
-            raise ValueError(
-                "An NTKClassifier learns from the mean of its teacher, in full precision. Got "
-                f"averaging={self.averaging!r}, precision={self.precision!r}; use 'proba' or "
-                "'logit', and None."
-            )
-        if given.options.get("X_unlabelled") is not None:
-            raise ValueError("An NTKClassifier as the student does not take 'X_unlabelled'.")
+        check_kernel_student(self, given)
         data = self._check_fit(given)
         ready = given.options.get("teacher_logits")
         if ready is None:
@@ -495,16 +468,6 @@ class DistilledClassifier(StudentClassifier):
         yield wanted
         return wanted.result
 
-    def _teacher_share(self) -> float:
-        """Return the weight of the teacher's term."""
-        if not self._adds():
-            return float(self.alpha)
-        return _BETA[self.objective] if self.beta == "auto" else float(self.beta)
-
-    def _adds(self) -> bool:
-        """Whether the term is added to the full cross-entropy, weighed by `beta`."""
-        return isinstance(self.objective, str) and self.objective in _BETA
-
     def _add_unlabelled(self, data: FitData, given: Given) -> tuple[FitData, bool]:
         """Append rows without labels to those that the student sees."""
         more = given.options.get("X_unlabelled")
@@ -533,20 +496,20 @@ class DistilledClassifier(StudentClassifier):
         self, recipe: Recipe, data: FitData, given: Given, labels: Any, has_unlabelled: bool
     ) -> tuple[FitData, Objective]:
         """Add what the teacher says to the data, and its term to the objective."""
-        term = self._term(recipe.n_classes)
+        term = term_of(self, recipe.n_classes)
         if recipe.rank1 is not None:
-            self._check_members(term, recipe.rank1["n_members"], given)
-        layers = _layer_names(self.layers) if term.uses_layers else {}
-        extras = {} if self._alters() else self._extras(term, layers, recipe, data, given)
+            check_members(self, term, recipe.rank1["n_members"], given)
+        layers = layer_names(self.layers) if term.uses_layers else {}
+        extras = {} if self._alters() else said_of(self, term, layers, recipe, data, given)
         taps: tuple[Tap, ...] = ()
         if layers:
             sample = Rows(data.X, recipe.dtype).slice(0, SAMPLE_ROWS)
             taps = find_taps(recipe.build(0), list(layers), sample, "student")
-        label_share = 1.0 if self._adds() else 1.0 - self.alpha
-        objective = Distilled(labels, term, label_share, self._teacher_share(), taps)
+        label_share = 1.0 if adds_term(self) else 1.0 - self.alpha
+        objective = Distilled(labels, term, label_share, teacher_share(self), taps)
         valid = data.valid
         if valid is not None and valid.X is not data.X:
-            outside = self._extras(term, layers, recipe, valid, replace(given, shared={}), valid.X)
+            outside = said_of(self, term, layers, recipe, valid, replace(given, shared={}), valid.X)
             if has_unlabelled:
                 outside["labelled"] = np.ones(len(valid.X))
             valid = replace(valid, extras=outside)
@@ -554,7 +517,7 @@ class DistilledClassifier(StudentClassifier):
             if self._alters():  # of the rows that are held out only, which are not altered
                 source = rows_as_given(valid, given)
                 valid = held_apart(valid, given)
-                extras = self._extras(term, layers, recipe, valid, given, source)
+                extras = said_of(self, term, layers, recipe, valid, given, source)
             valid = replace(valid, extras={**valid.extras, **extras})
             extras = {} if self._alters() else extras
         return replace(data, extras={**data.extras, **extras}, valid=valid), objective
@@ -563,7 +526,7 @@ class DistilledClassifier(StudentClassifier):
         """Refuse to report what there is nothing of."""
         if TEACHER_DIVERSITY in data.extras or (many is not None and many.n_estimators > 1):
             return
-        if self._alters() and self._teacher_share() > 0 and count_teachers(self.teacher_) > 1:
+        if self._alters() and teacher_share(self) > 0 and count_teachers(self.teacher_) > 1:
             return
         raise ValueError(
             "report_diversity=True needs a teacher of at least 2 networks whose term has a weight, "
@@ -571,134 +534,10 @@ class DistilledClassifier(StudentClassifier):
             "BatchEnsembleClassifier as the student."
         )
 
-    def _check_members(self, term: Term, n_members: int, given: Given) -> None:
-        """Refuse what a student of many members cannot learn."""
-        if term.uses_layers:
-            raise ValueError(
-                f"objective={self.objective!r} compares layers, which the members of a "
-                "BatchEnsembleClassifier share. Use objective='label'."
-            )
-        if not isinstance(term, OneToOneTerm):
-            return
-        said = given.options.get("teacher_logits")
-        if said is None:
-            n_teachers = count_teachers(self.teacher_)
-        else:
-            n_teachers = len(said) if np.ndim(said) == 3 else 1
-        if n_teachers != n_members:
-            raise ValueError(
-                "One-to-one distillation needs as many members in the teacher as in the student. "
-                f"Got {n_teachers} and {n_members}; set n_estimators={n_teachers} for the student, "
-                "or averaging='proba' so that all members learn from the teacher's mean."
-            )
-
-    def _extras(
-        self,
-        term: Term,
-        layers: dict[str, str],
-        recipe: Recipe,
-        data: FitData,
-        given: Given,
-        outside: Any = None,
-    ) -> dict[str, np.ndarray]:
-        """Ask the teacher about all rows, or about rows from `outside` of `fit`."""
-        ready = given.options.get("teacher_logits")
-        if ready is not None and layers:
-            raise ValueError(
-                f"objective={self.objective!r} compares layers, so 'teacher_logits' are not "
-                "enough; pass 'teacher', or use objective='label'."
-            )
-        if ready is not None and outside is not None:
-            raise ValueError(
-                "'teacher_logits' do not cover the validation rows of a predefined train_split; "
-                "use ValidSplit, or pass 'teacher'."
-            )
-        extras = self._layer_extras(layers, recipe, data, given) if layers else {}
-        if layers and not self.report_diversity:
-            return extras
-        sources = [given.X, given.options.get("X_unlabelled")] if outside is None else [outside]
-
-        def ask() -> Tensor:
-            if ready is not None:
-                shape = len(data.X), len(self.classes_)
-                return check_given_logits(ready, *shape, recipe.dtype)
-            said = [
-                teacher_logits(self.teacher_, source, self.classes_, recipe.dtype)
-                for source in sources
-                if source is not None
-            ]
-            return torch.cat(said) if len(said) > 1 else said[0]
-
-        of = None if outside is None else id(data.X)
-        who = (None if ready is not None else id(self.teacher_), recipe.dtype, of)
-        logits = given.recall(("logits", *who), ask)
-        if not layers:
-            extras = teacher_targets(term, given, who, logits)
-        if self.report_diversity and logits.shape[1] > 1:
-            apart = given.recall((TEACHER_DIVERSITY, who), lambda: member_divergence(logits))
-            extras = {**extras, TEACHER_DIVERSITY: apart.numpy()}
-        return extras
-
-    def _layer_extras(
-        self, layers: dict[str, str], recipe: Recipe, data: FitData, given: Given
-    ) -> dict[str, np.ndarray]:
-        """Look what the teacher's layers put out for all rows."""
-        modules = teacher_modules(self.teacher_, str(self.objective))
-
-        def look() -> dict[str, np.ndarray]:
-            found = teacher_features(modules, layers, Rows(data.X, recipe.dtype))
-            return {name: value.to(recipe.dtype).numpy() for name, value in found.items()}
-
-        key = ("features", id(self.teacher_), tuple(layers.items()), id(data.X))
-        return given.recall(key, look)
-
     def _how_to_read(self, n_classes: int) -> Callable[[Tensor], Tensor] | None:
-        term = self._term(n_classes)
-        return term.log_proba if term.reads_logits and self._teacher_share() > 0 else None
-
-    def _term(self, n_classes: int) -> Term:
-        if isinstance(self.objective, Term):
-            return self.objective
-        tau = 1 / math.log(n_classes) ** 2 if self.tau == "auto" else self.tau
-        temperature = float(self.temperature)
-        terms: dict[str, Term] = {
-            "label": self._label_term(temperature),
-            "logit": LogitTerm(),
-            "feature": FeatureTerm(),
-            "hint": HintTerm(),
-            "attention": AttentionTerm(),
-            "relation": RelationTerm(),
-            "truncated": TruncatedTerm(float(tau), self.one_sided),
-            "adaptive": AdaptiveTerm(temperature, self.cap),
-            "dirichlet": DirichletTerm(temperature),
-            "proxy-dirichlet": ProxyDirichletTerm(),
-        }
-        return terms[self.objective]
-
-    def _label_term(self, temperature: float) -> Term:
-        averaging = self.averaging
-        if averaging == "auto":
-            shares = isinstance(self._recipe_source(), BatchEnsembleClassifier)
-            averaging = "one-to-one" if shares else "proba"
-        if averaging != "one-to-one":
-            return LabelTerm(temperature, averaging)
-        if not isinstance(self._recipe_source(), BatchEnsembleClassifier):
-            raise ValueError(
-                "averaging='one-to-one' needs a student with members, a BatchEnsembleClassifier. "
-                f"Got student={self.student!r}; use 'proba' or 'logit'."
-            )
-        return OneToOneTerm(temperature)
+        term = term_of(self, n_classes)
+        return term.log_proba if term.reads_logits and teacher_share(self) > 0 else None
 
     def __sklearn_is_fitted__(self) -> bool:
         """Tell whether there are students to predict with."""
         return bool(getattr(self, "estimators_", None))
-
-
-def _layer_names(layers: Any) -> dict[str, str]:
-    """Return the teacher's layer for each of the student's."""
-    if isinstance(layers, dict):
-        return dict(layers)
-    names = [layers] if isinstance(layers, str) else list(layers)
-    if not names:
-        raise ValueError("The 'layers' to compare must be at least one. Got none.")
-    return {name: name for name in names}
