@@ -11,8 +11,8 @@ does not depend on what the weights are, so they are random, with scales drawn s
 keeps layers of different widths. Everyone runs in channels-last memory order, the one that
 training uses (``--layout contiguous`` has the other). All take turns in one process; the speed-up
 is the median over rounds of the unpruned network's seconds over a contender's in that round.
-Wanted: at 0.5 of the inner channels by l1-filter, 1.5 times on ResNet-56 and 1.7 times on
-WRN-28-2 and VGG-19.
+Wanted: at 0.5 of the inner channels by l1-filter, 1.5 times on ResNet-56 and 1.7 times on WRN-28-2
+and VGG-19.
 
 Accuracy: a network is trained once a seed, pruned by every contender from the same weights, and
 trained on with the same optimiser, rate and epochs; the test rows are seen by nothing but the last
