@@ -143,9 +143,10 @@ def test_a_module_given_as_an_instance(tmp_path):
 
 def test_parts_the_file_cannot_carry_are_asked_for(tmp_path):
     net = cheap_net(callbacks=[GradientNormClipping(1.0)])
-    NetworkClassifier(net, random_state=0).fit(X, Y).save(tmp_path / "file")
+    fitted = NetworkClassifier(net, random_state=0).fit(X, Y)
+    fitted.save(tmp_path / "file")
     again = skensemble.load(tmp_path / "file")
-    assert again.score(X, Y) > 0.8
+    assert np.array_equal(again.predict_proba(X), fitted.predict_proba(X))
     with pytest.raises(ValueError, match=r"callbacks.*set_params\(estimator"):
         again.fit(X, Y)
     again.set_params(estimator=net).fit(X, Y)
