@@ -31,6 +31,24 @@ class Teaching:
     lr: float
     n_steps: int
 
+    @property
+    def full_lr(self) -> float:
+        """Return the learning rate at which the shares of both parts are as they should be."""
+        return self.lr * (1 + self.weight / self.temperature)
+
+    def students(self, teacher: Any, net: Any, seed: int, n_students: int) -> DistilledClassifier:
+        """Return unfitted students, of a recipe at `full_lr`."""
+        beta = self.weight / self.temperature
+        return DistilledClassifier(
+            FrozenEstimator(teacher),
+            net,
+            temperature=self.temperature,
+            alpha=beta / (1 + beta),
+            averaging="logit",
+            n_students=n_students,
+            random_state=seed,
+        )
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -115,15 +133,5 @@ class Draw:
 
     def student(self, teacher: Any, how: Teaching, seed: int, n_students: int) -> Any:
         """Train students of a teacher."""
-        beta = how.weight / how.temperature
-        net = self.net(how.lr * (1 + beta), how.n_steps)
-        student = DistilledClassifier(
-            FrozenEstimator(teacher),
-            net,
-            temperature=how.temperature,
-            alpha=beta / (1 + beta),
-            averaging="logit",
-            n_students=n_students,
-            random_state=seed,
-        )
-        return student.fit(self.X, self.y)
+        net = self.net(how.full_lr, how.n_steps)
+        return how.students(teacher, net, seed, n_students).fit(self.X, self.y)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from _images import ImageNetwork, load_images
-from multiview import descent, taught_by
+from _multiview import DEFAULT, Teaching
 from sklearn.datasets import load_digits
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
@@ -33,7 +33,7 @@ from skensemble import (
 )
 from skensemble.datasets import make_labelled_gaussian, make_multiview_classification
 from skensemble.metrics import pairwise_kl
-from skensemble.nn import MLP, CifarResNet
+from skensemble.nn import MLP, CifarResNet, gradient_descent
 from skensemble.preprocessing import ChannelSplit, ModuleFeatures
 
 Row = dict[str, float]
@@ -259,13 +259,18 @@ def views(task: Task) -> Row:
         20_000, features=found.features, random_state=10_000 + task.seed, **args
     )
     seed, members, students = task.seed, 2 * task.preset.members, task.preset.students
-    steps = int(300 * task.preset.steps)
-    make = partial(DeepEnsembleClassifier, descent(5.0, steps), members, averaging="logit",
-                   random_state=seed)  # fmt: skip
+    steps = int(DEFAULT.setting.n_steps * task.preset.steps)
+    net = gradient_descent(lr=DEFAULT.setting.lr, n_steps=steps)
+    make = partial(DeepEnsembleClassifier, net, members, averaging="logit", random_state=seed)
     ensemble, together = make().fit(X, y), make(joint=True).fit(X, y)
-    longer = int(400 * task.preset.steps)
-    taught = taught_by(ensemble, 8.0, 100.0, 1.0, longer, seed + 1, students).fit(X, y)
-    again = taught_by(ensemble[0], 5.0, 10.0, 1.5, steps, seed + 2, students).fit(X, y)
+
+    def taught_by(teacher: Any, how: Teaching, own_seed: int) -> Any:
+        n_steps = int(how.n_steps * task.preset.steps)
+        recipe = gradient_descent(lr=how.full_lr, n_steps=n_steps)
+        return how.students(teacher, recipe, own_seed, students).fit(X, y)
+
+    taught = taught_by(ensemble, DEFAULT.student, seed + 1)
+    again = taught_by(ensemble[0], DEFAULT.self_student, seed + 2)
     return {
         **of_members(ensemble, X_test, y_test, students),
         "sum": percent(together, X_test, y_test),
