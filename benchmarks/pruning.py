@@ -187,7 +187,7 @@ def forward(module: nn.Module, x: Tensor, seed: int) -> Run:
 
 def measure_speed(title: str, net: NeuralNetClassifier, args: Any) -> dict[str, Any]:
     """Fill one table of times."""
-    modules = speed_contenders(net, (0.5,) if args.quick else SHARES)
+    modules = speed_contenders(net, (0.5,) if args.quick else args.shares)
     x = torch.rand(8 if args.quick else BATCH, 3, 32, 32, device=args.device)
     turns: dict[str, Callable[[int], Run]] = {}
     x = x.contiguous(memory_format=LAYOUTS[args.layout])
@@ -317,6 +317,8 @@ def main() -> None:
     parser.add_argument("--cells", default="speed,accuracy")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--layout", choices=LAYOUTS, default="channels-last")
+    parser.add_argument("--networks", nargs="*", help="of the speed tables; all, if not given")
+    parser.add_argument("--shares", nargs="*", type=float, default=SHARES)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=20)
@@ -337,9 +339,11 @@ def main() -> None:
         "layout": args.layout,
     }
     if "speed" in args.cells:
-        result["speed"] = {
-            title: measure_speed(title, net, args) for title, net in networks(args.quick).items()
-        }
+        result["speed"] = {}
+        for title, net in networks(args.quick).items():
+            if args.networks is None or title in args.networks:
+                result["speed"][title] = measure_speed(title, net, args)
+                write_json(args.out, result)
     if "accuracy" in args.cells:
         result["accuracy"] = measure_accuracy(args)
     write_json(args.out, result)
