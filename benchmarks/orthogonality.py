@@ -38,7 +38,7 @@ import argparse
 import json
 import statistics
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -435,6 +435,7 @@ def main() -> None:
     parser.add_argument("--preset", choices=tuple(PRESETS), default="cpu")
     parser.add_argument("--quick", action="store_true", help="the preset quick, on noise")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--seeds", type=int, help="other than the preset's")
     parser.add_argument("--work", type=Path, default=Path("orthogonality"))
     parser.add_argument("--out", type=Path, default=here / "orthogonality.json")
     args = parser.parse_args()
@@ -444,6 +445,8 @@ def main() -> None:
     facts = provenance(__file__, PACKAGES)
     print_machine(facts)
     preset = PRESETS[args.preset]
+    if args.seeds is not None:
+        preset = replace(preset, seeds=args.seeds)
     found = report(run(args, preset))
     about = asdict(preset)
     for one in about["architectures"]:
