@@ -22,7 +22,7 @@ from skensemble._channels import require_channels
 from skensemble._engine import log_proba
 from skensemble._fitting import Given, Steps
 from skensemble._loader import FitData, Rows
-from skensemble._planning import check_recipe
+from skensemble._planning import try_module
 from skensemble._private import check_sample_weight, check_y
 from skensemble._recipe import Recipe, read_recipe
 from skensemble._seeding import Purpose, purpose_seed
@@ -203,10 +203,9 @@ class BaseNetworkClassifier(ClassifierMixin, BaseEstimator, ABC):
         data = self._hold_out(data, recipe, purpose_seed(root, Purpose.SPLIT))
         sample = Rows(data.X, recipe.dtype).slice(0, min(SAMPLE_ROWS, len(data.X)))
         if given.rows is None:
-            return check_recipe(recipe, sample), data
+            return replace(recipe, **try_module(recipe, sample)), data
         key = ("recipe", recipe_key(recipe))
-        writes_input = given.recall(key, lambda: check_recipe(recipe, sample).writes_input)
-        return replace(recipe, writes_input=writes_input), data
+        return replace(recipe, **given.recall(key, lambda: try_module(recipe, sample))), data
 
     def _check_y(self, y: Any, n_rows: int) -> np.ndarray:
         y = check_y(y, estimator=self)

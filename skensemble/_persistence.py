@@ -69,7 +69,7 @@ _COSTS = ("n_parameters_", "n_flops_", "sparsity_")
 _OPTIMIZERS = {cls.__name__: cls for cls in ELEMENTWISE_OPTIMIZERS}
 _PLAIN = ("outputs_proba", "label_smoothing", "lr", "max_epochs", "batch_size",
           "valid_batch_size", "shuffle", "drop_last", "device", "in_shape", "n_classes",
-          "precision", "writes_input", "rank1", "linear", "part")  # fmt: skip
+          "precision", "writes_input", "channels_last", "rank1", "linear", "part")  # fmt: skip
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 

@@ -99,6 +99,8 @@ class Recipe:
         The user's net, which the callbacks are copied from.
     writes_input : bool
         Whether the module alters the batch it is given.
+    channels_last : bool
+        Whether the module is given images in channels-last memory order.
     rank1 : dict or None
         Arguments of `BatchEnsemble`, where a network is many that share their weights; it
         then returns ``(n_samples, n_members, n_classes)``.
@@ -139,6 +141,7 @@ class Recipe:
     dtype: torch.dtype = torch.float32
     precision: str | None = None
     writes_input: bool = False
+    channels_last: bool = False
     rank1: dict[str, Any] | None = None
     linear: dict[str, Any] | None = None
     part: tuple[int, int] | None = None
@@ -236,6 +239,8 @@ class Recipe:
     def forward(self, module: nn.Module, x: Tensor) -> Tensor:
         """Run a module on a batch, in reduced precision where that was asked for."""
         x = x.clone() if self.writes_input else x
+        if self.channels_last:
+            x = x.contiguous(memory_format=torch.channels_last)
         if self.precision is None:
             return module(x)
         with torch.autocast(x.device.type, dtype=torch.bfloat16):

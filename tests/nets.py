@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from sklearn.datasets import make_classification
 from skorch import NeuralNetClassifier
 from torch import nn
@@ -61,6 +62,25 @@ class ResidualCNN(nn.Module):
         x = torch.relu(self.norm1(self.stem(x)))
         x = torch.relu(self.norm2(self.conv(x)) + x)
         return self.head(x.mean((2, 3)))
+
+
+class Tutorial(nn.Module):
+    """As in PyTorch's tutorial: maps are flattened by ``view``, which says how many there are."""
+
+    def __init__(self, in_shape, n_classes, literal=True):
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_shape[0], 4, 3, padding=1)
+        self.conv2 = nn.Conv2d(4, 6, 3, padding=1)
+        self.n_numbers = 6 * (in_shape[1] // 4) * (in_shape[2] // 4)
+        self.fc1 = nn.Linear(self.n_numbers, 10)
+        self.fc2 = nn.Linear(10, n_classes)
+        self.literal = literal
+
+    def forward(self, x):
+        x = F.max_pool2d(torch.relu(self.conv1(x)), 2)
+        x = F.max_pool2d(torch.relu(self.conv2(x)), 2)
+        x = x.view(-1, self.n_numbers) if self.literal else x.reshape(x.size(0), -1)
+        return self.fc2(torch.relu(self.fc1(x)))
 
 
 class SoftmaxMLP(nn.Module):

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nets import Tutorial
 from torch import nn
 
 import skensemble.nn
@@ -270,6 +271,15 @@ def test_what_mixes_channels_is_left_alone_and_said(name):
     assert [group.layer for group in found.groups] == ["second"]
     with pytest.raises(AssertionError, match=why):
         raise AssertionError(found.left_alone["first"])
+
+
+def test_channels_that_a_shape_counts_are_left_alone():
+    sample = torch.randn(4, 3, 8, 8)
+    found = assert_removed_is_masked(disturb(Tutorial((3, 8, 8), 3)), sample)
+    assert [group.layer for group in found.groups] == ["conv1", "fc1"]
+    assert "view says that there are 24 numbers" in found.left_alone["conv2"]
+    found = assert_removed_is_masked(disturb(Tutorial((3, 8, 8), 3, literal=False)), sample)
+    assert [group.layer for group in found.groups] == ["conv1", "conv2", "fc1"]
 
 
 def test_a_use_that_training_alone_makes_is_seen():

@@ -5,7 +5,15 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from nets import ResidualMLP, SoftmaxMLP, assert_same_network, differ, make_net, weights_of
+from nets import (
+    ResidualMLP,
+    SoftmaxMLP,
+    Tutorial,
+    assert_same_network,
+    differ,
+    make_net,
+    weights_of,
+)
 from sklearn.datasets import load_iris
 from sklearn.metrics import accuracy_score
 from sklearn.model_selection import GridSearchCV
@@ -191,6 +199,25 @@ def test_wrong_outputs_are_named(data):
 
     with pytest.raises(ValueError, match="Got tuple instead"):
         fit(make_net(Pair), data)
+
+
+@pytest.mark.parametrize("stack", [1, 2])
+@pytest.mark.parametrize("literal", [True, False])
+def test_memory_order_is_channels_last_where_a_module_can(literal, stack):
+    # A view of maps in channels-last order raises.
+    X = np.random.default_rng(0).random((20, 3, 8, 8), dtype=np.float32)
+    y = np.arange(20) % 3
+    ensemble = fit(make_net(Tutorial, module__literal=literal), (X, y), stack=stack)
+    proba = ensemble.predict_proba(X)
+    with torch.no_grad():
+        outputs = [member.module_(torch.from_numpy(X)) for member in ensemble]
+    expected = torch.stack([one.softmax(-1) for one in outputs]).mean(0)
+    np.testing.assert_allclose(proba, expected, atol=1e-6)
+    seen = []
+    ensemble[0].module_.register_forward_pre_hook(lambda _, inputs: seen.extend(inputs))
+    ensemble.predict(X)
+    assert seen[0].is_contiguous() == literal
+    assert seen[0].is_contiguous(memory_format=torch.channels_last) != literal
 
 
 # -- optimisers ----------------------------------------------------------------------------

@@ -306,7 +306,19 @@ class _Follower:
         before, after = node.meta["shape"], user.meta.get("shape")
         if axis != 1 or after != (before[0], math.prod(before[1:])):
             raise _Dead(f"{_name_of(user)} mixes its channels with others")
+        if (width := _literal_width(user)) is not None:
+            raise _Dead(f"{_name_of(user)} says that there are {width} numbers; use flatten(1)")
         yield from self._follow(user, 1, repeat * math.prod(before[2:]))
+
+
+def _literal_width(user: fx.Node) -> int | None:
+    """Return the last number of the shape that a view is given, unless that is left open."""
+    if _name_of(user) not in ("view", "reshape"):
+        return None
+    given = user.kwargs.get("shape", user.kwargs.get("size", user.args[1:]))
+    while isinstance(given, (list, tuple)) and given:
+        given = given[-1]
+    return given if isinstance(given, int) and given >= 0 else None
 
 
 def _name_of(node: fx.Node) -> str:
@@ -398,7 +410,10 @@ def check_same(module: nn.Module, narrow: nn.Module, cuts: Cuts, sample: Tensor)
     try:
         b = _run(removed.to(a.dtype), sample.to(a.dtype))
     except RuntimeError as error:
-        raise CannotPrune(f"The pruned module does not run: {error}") from error
+        raise CannotPrune(
+            f"The pruned module does not run: {error}. Name the layers at fault in 'skip'; cut "
+            f"were {', '.join(sorted(cuts))}."
+        ) from error
     scale = 1.0 + float(a.abs().max())
     if a.shape != b.shape or _gap(a, b) > tolerance * scale:
         raise CannotPrune(
