@@ -72,9 +72,13 @@ class Experiment:
     n_members: int = 12
 
 
-# As an earlier search on other seeds left it.
+# As an earlier search on other seeds left it, but for the first line: 100 steps at a rate of 15 end
+# where 300 at a rate of 5 do (single 0.365 and 0.379 mu, ensemble 0.036 and 0.038, on two draws).
 DEFAULT = Experiment(
-    Setting(), Teaching(8.0, 100.0, 1.0, 400), Teaching(5.0, 10.0, 1.5, 300), n_members=12
+    Setting(lr=15.0, n_steps=100),
+    Teaching(8.0, 100.0, 1.0, 400),
+    Teaching(5.0, 10.0, 1.5, 300),
+    n_members=12,
 )
 
 

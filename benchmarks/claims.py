@@ -1,6 +1,6 @@
 """The messages of the papers as hypotheses, each with its test, written before it is run.
 
-    python benchmarks/claims.py --data cifar10.npz           # preset cpu
+    python benchmarks/claims.py --data cifar10.npz --jobs 2  # preset cpu, two seeds at a time
     python benchmarks/claims.py --data cifar10.npz --report  # the table of what is there
     python benchmarks/claims.py --preset quick               # does it run at all?
 
@@ -33,14 +33,17 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import statistics
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from _bench import print_machine, provenance, write_json
 from _workloads import WORKLOADS, Preset, Row, Task
+from joblib import Parallel, delayed
 from scipy import stats
 
 PACKAGES = ("torch", "numpy", "scikit-learn", "skorch", "scipy", "skensemble")
@@ -177,18 +180,27 @@ def run_part(name: str, part: str, task: Task, report: bool) -> Row | None:
     return row
 
 
-def run(preset: Preset, folder: Path, data: Path | None, report: bool) -> dict[str, list[Row]]:
-    """Run what is missing, seed by seed; return complete seeds of each workload."""
-    rows: dict[str, list[Row]] = {name: [] for name in WORKLOADS}
-    for seed in range(max(preset.seeds.values())):
-        for name, parts in WORKLOADS.items():
-            if seed >= preset.seeds[name]:
-                continue
-            task = Task(preset, seed, folder, data)
+def run_seed(task: Task, report: bool, n_threads: int | None = None) -> dict[str, Row]:
+    """Run what is missing of a seed; return the workloads that are complete."""
+    if n_threads is not None:
+        torch.set_num_threads(n_threads)
+    rows = {}
+    for name, parts in WORKLOADS.items():
+        if task.seed < task.preset.seeds[name]:
             found = [run_part(name, part, task, report) for part in parts]
             if all(row is not None for row in found):
-                rows[name].append({k: v for row in found for k, v in (row or {}).items()})
+                rows[name] = {k: v for row in found for k, v in (row or {}).items()}
     return rows
+
+
+def run(
+    preset: Preset, folder: Path, data: Path | None, report: bool, jobs: int = 1
+) -> dict[str, list[Row]]:
+    """Run what is missing, `jobs` seeds at a time; return complete seeds of each workload."""
+    tasks = [Task(preset, seed, folder, data) for seed in range(max(preset.seeds.values()))]
+    n_threads = None if jobs == 1 else max(1, (os.cpu_count() or 1) // jobs)
+    done = Parallel(n_jobs=jobs)(delayed(run_seed)(task, report, n_threads) for task in tasks)
+    return {name: [rows[name] for rows in done if name in rows] for name in WORKLOADS}
 
 
 def check_sizes(path: Path, preset: Preset) -> bool:
@@ -257,6 +269,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="npz of CIFAR-10")
     parser.add_argument("--work", type=Path, default=Path("claims"))
     parser.add_argument("--report", action="store_true", help="run nothing, judge what is there")
+    parser.add_argument("--jobs", type=int, default=1, help="seeds to run at a time")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     preset = PRESETS[args.preset]
@@ -268,7 +281,7 @@ def main() -> None:
         parser.error(f"{folder} holds results of other sizes; name another --work")
     facts = provenance(__file__, PACKAGES)
     print_machine(facts)
-    rows = run(preset, folder, args.data, args.report)
+    rows = run(preset, folder, args.data, args.report, args.jobs)
     spent = {kind: sum(v for many in rows.values() for row in many for k, v in row.items()
                        if k.startswith(kind)) for kind in ("seconds", "cpu seconds")}  # fmt: skip
     found = judge(rows)
