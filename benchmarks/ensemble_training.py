@@ -434,7 +434,7 @@ def run_cell(key: str, args: argparse.Namespace, missing: str | None) -> list[di
     """Run one cell and return its tables."""
     makers = {"a": digits_mlp, "b": table_mlp, "c": digits_cnn,
               "d": partial(image_resnet, args.cifar)}  # fmt: skip
-    tasks = [makers[name]() for name in (key if key in makers else "ab")]
+    tasks = [makers[name]() for name in (key if key in makers else {"e": "ab", "f": "abd"}[key])]
     tasks = [replace(task, device=args.device) for task in tasks]
     if args.quick:
         tasks = [task.shortened(2, 1_000) for task in tasks]
@@ -443,11 +443,13 @@ def run_cell(key: str, args: argparse.Namespace, missing: str | None) -> list[di
         return [ensemble_cell(key, tasks[0], rounds, missing)]
     if key == "e":
         return [single_cell(replace(task, members=1), 3 * rounds) for task in tasks]
-    digits, table = tasks
+    digits, table, images = tasks
     everything = np.concatenate((digits.X, digits.X_test)), np.r_[digits.y, digits.y_test]
     return [
         prediction_cell(replace(task, members=m), *rows, 3 * rounds)
-        for task, rows in ((digits, everything), (table, (table.X, table.y))) for m in (1, 10)
+        for task, rows in (
+            (digits, everything), (table, (table.X, table.y)), (images, (images.X, images.y)),
+        ) for m in (1, task.members)
     ]  # fmt: skip
 
 

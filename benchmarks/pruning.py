@@ -20,6 +20,8 @@ score. slimming has an unpruned network of its own, trained with the pull on its
 
 Contenders
     l1-filter, slimming, magnitude   PrunedClassifier; rounded is round_to=8
+    l1-filter coupled                coupled=True, at as many multiply-adds as l1-filter, or just
+                                     below (accuracy only)
     torch-pruning                    its MagnitudePruner(p=1) on all channels, coupled ones
                                      included, at a ratio found by bisection such that its
                                      multiply-adds are those of l1-filter, or just below
@@ -103,6 +105,15 @@ def masked(module: nn.Module, keep: float) -> nn.Module:
     return twin
 
 
+def least_pruned(at: Callable[[float], nn.Module], sample: Tensor, macs: float) -> float:
+    """Return the least share to take out that leaves at most as many multiply-adds."""
+    low, high = 0.0, 0.95
+    for _ in range(12):
+        middle = (low + high) / 2
+        low, high = (middle, high) if count_macs(at(middle), sample) > macs else (low, middle)
+    return high
+
+
 def torch_pruned(module: nn.Module, sample: Tensor, macs: float) -> nn.Module:
     """Prune a copy as Torch-Pruning does, to at most as many multiply-adds."""
     import torch_pruning as tp
@@ -117,11 +128,7 @@ def torch_pruned(module: nn.Module, sample: Tensor, macs: float) -> nn.Module:
             ).step()  # fmt: skip
         return twin
 
-    low, high = 0.0, 0.95
-    for _ in range(12):
-        middle = (low + high) / 2
-        low, high = (middle, high) if count_macs(at(middle), sample) > macs else (low, middle)
-    return at(high)
+    return at(least_pruned(at, sample, macs))
 
 
 def has_torch_pruning() -> bool:
@@ -296,6 +303,15 @@ def measure_accuracy(args: Any) -> dict[str, Any]:
                 note(f"{method} {keep}", small.module_)
             if with_peer:
                 macs = found[f"l1-filter {keep}"][-1]["macs"]
+
+                def coupled(
+                    share: float, finetune: Any = None, wide: Any = wide, seed: int = seed
+                ) -> nn.Module:
+                    settings = {"coupled": True, "keep": 1 - share, "finetune": finetune}
+                    return PrunedClassifier(wide, random_state=seed, **settings).fit(X, y).module_
+
+                share = least_pruned(coupled, sample, macs)
+                note(f"l1-filter coupled {keep}", coupled(share, later))
                 peer = torch_pruned(wide.module_, sample, macs)
                 note(f"torch-pruning {keep}", train_on(peer, X, y, later["max_epochs"], seed))
             peer = train_on(masked(wide.module_, keep), X, y, later["max_epochs"], seed)
