@@ -139,7 +139,8 @@ def peak_flops() -> float:
 
 def product_flops(module: nn.Module, x: Tensor, outputs: str) -> float:
     """Count what the layerwise products of one kernel need, half of it where symmetric."""
-    from skensemble.ntk.gradients import Gradients, Product
+    from skensemble.ntk.gradients import Gradients
+    from skensemble.ntk.layers import Product
 
     parts = Gradients(module, x[:2], outputs).parts(x[:2])
     rows = (

@@ -53,16 +53,22 @@ def export_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
         logger.setLevel(logging.ERROR)
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")  # the exporter's own deprecations
-            torch.onnx.export(
+            program: Any = torch.onnx.export(
                 _Fused(estimator).eval(),
                 (sample,),
-                str(path),
                 dynamo=True,
-                external_data=False,
                 input_names=["X"],
                 output_names=["probabilities"],
                 dynamic_shapes=({0: torch.export.Dim("n_samples", min=1)},),
                 verbose=False,
             )
+            n_rows = program.model.graph.inputs[0].shape[0]
+            if isinstance(n_rows, int):
+                raise ValueError(
+                    f"The graph would take batches of {n_rows} rows only, since the module's "
+                    "forward reads the number of rows as a plain number, as len(x) does. Use "
+                    "x.shape[0]."
+                )
+            program.save(str(path), external_data=False)
     finally:
         logger.setLevel(level)

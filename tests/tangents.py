@@ -84,6 +84,17 @@ class TorchAttention(nn.Module):
         return self.head(self.attention(x, x, x, need_weights=False)[0].mean(1))
 
 
+class Recurrent(nn.Module):
+    """A recurrent layer, which functorch has no rule for, or a slow one."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.cells, self.head = kind(4, 3, batch_first=True), nn.Linear(3, 2)
+
+    def forward(self, x):
+        return self.head(self.cells(x)[0].mean(1))
+
+
 def trained_norm(channels):
     norm = nn.BatchNorm2d(channels)
     norm.running_mean.normal_()
@@ -96,6 +107,7 @@ def chain(*layers):
     return lambda: nn.Sequential(*layers)
 
 
+CELLS = {f"cells.{kind}_{side}h_l0" for kind in ("weight", "bias") for side in "ih"}
 NETS = {
     "mlp": (lambda: MLP((6,), 3, hidden=(8, 7)), (6,), set()),
     "no bias": (chain(nn.Linear(6, 5, bias=False), nn.Tanh(), nn.Linear(5, 2)), (6,), set()),
@@ -139,6 +151,8 @@ NETS = {
         TorchAttention, (5, 4), {f"attention.{k}" for k in (
             "in_proj_weight", "in_proj_bias", "out_proj.weight", "out_proj.bias")},
     ),
+    "gru": (lambda: Recurrent(nn.GRU), (5, 4), CELLS),
+    "lstm": (lambda: Recurrent(nn.LSTM), (5, 4), CELLS),
 }  # fmt: skip
 
 

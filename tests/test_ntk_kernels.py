@@ -33,6 +33,10 @@ def assert_kernel(ours, expected, rel=1e-9):
 @pytest.mark.parametrize("name", NETS)
 def test_kernels_are_products_of_explicit_jacobians(name, implementation):
     module, x = make(name, 7)
+    if name in ("gru", "lstm") and implementation == "vector-product":
+        with pytest.raises(ValueError, match="Use implementation='layerwise'"):
+            empirical_ntk(module, x, implementation=implementation)
+        return
     for outputs in ("full", "trace", 1):
         args = {"outputs": outputs, "implementation": implementation, "chunk_size": 2}
         assert_kernel(empirical_ntk(module, x[:4], x[4:], **args),

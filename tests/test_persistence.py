@@ -225,6 +225,20 @@ def test_onnx(averaging, tmp_path):
         np.testing.assert_allclose(proba, ensemble.predict_proba(rows), atol=1e-5)
 
 
+def test_onnx_of_a_module_that_counts_its_rows_is_refused(tmp_path):
+    pytest.importorskip("onnxscript")
+
+    class Counting(nn.Linear):
+        def forward(self, x):
+            return super().forward(x.view(len(x), -1))
+
+    net = NeuralNetClassifier(Counting(4, 3), criterion=nn.CrossEntropyLoss, max_epochs=1)
+    fitted = NetworkClassifier(net, random_state=0).fit(X.astype(np.float32), Y)
+    with pytest.raises(ValueError, match=r"batches of 2 rows only.*Use x.shape\[0\]"):
+        fitted.export_onnx(tmp_path / "file.onnx")
+    assert not list(tmp_path.iterdir())
+
+
 def test_onnx_of_a_residual_network(tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     images = np.random.RandomState(0).rand(40, 1, 8, 8).astype(np.float32)

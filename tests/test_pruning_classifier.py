@@ -210,6 +210,12 @@ def test_kinds_of_layers():
     assert zeros["body.0.weight"] == zeros["body.3.weight"] == 0
     with pytest.raises(CannotPrune, match=r"finds no channels.*layers='linear' leaves its kind"):
         fitted(layers="linear")
+
+    def normed(in_shape, n_classes):
+        return nn.utils.parametrizations.weight_norm(nn.Linear(in_shape[0], n_classes))
+
+    with pytest.raises(CannotPrune, match="no layer with weights to mask.*parametrised"):
+        PrunedClassifier(make_net(normed, max_epochs=1), method="magnitude").fit(X, y)
     with pytest.raises(CannotPrune, match=r"no batch normalisation.*Use method='magnitude'"):
         PrunedClassifier(make_net(max_epochs=1), method="slimming").fit(X, y)
 

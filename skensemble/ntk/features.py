@@ -16,8 +16,9 @@ from skensemble._loader import Rows
 from skensemble._private import Interval, StrOptions, fit_context
 from skensemble._recipe import read_recipe
 from skensemble._seeding import Purpose, generator, root_seed
-from skensemble.ntk.gradients import Gradients, Part
+from skensemble.ntk.gradients import Gradients
 from skensemble.ntk.kernels import exact_products, parts_of
+from skensemble.ntk.layers import Part
 from skensemble.ntk.linearised import OUTPUTS
 
 _STEP = 256

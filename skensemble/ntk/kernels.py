@@ -14,7 +14,8 @@ from scipy.sparse.linalg import LinearOperator
 from torch import Tensor, nn
 from torch.func import functional_call, jvp, vjp, vmap
 
-from skensemble.ntk.gradients import Gradients, Part, Product, evaluating, join
+from skensemble.ntk.gradients import Gradients, evaluating
+from skensemble.ntk.layers import Part, Product, join
 
 IMPLEMENTATIONS = ("layerwise", "contraction", "vector-product")
 # Numbers of gradients that are held at a time, and that are computed on the way to them: few,
@@ -390,12 +391,18 @@ def _by_vector_products(
 
     step = 64 if chunk_size == "auto" else int(chunk_size)
     with forward_derivatives(gradients.module):
-        kernel = torch.cat(
-            [
-                vmap(vmap(pair, (None, 0)), (0, None))(x1[at : at + step], x2)
-                for at in range(0, len(x1), step)
-            ]
-        )
+        try:
+            kernel = torch.cat(
+                [
+                    vmap(vmap(pair, (None, 0)), (0, None))(x1[at : at + step], x2)
+                    for at in range(0, len(x1), step)
+                ]
+            )
+        except RuntimeError as error:
+            raise ValueError(
+                "implementation='vector-product' needs a module that torch.func can run under vmap "
+                f"and differentiate forwards; {error}. Use implementation='layerwise'."
+            ) from error
     kernel = kernel.permute(0, 2, 1, 3)  # to (row, output, row, output)
     if gradients.outputs == "trace":
         kernel = torch.einsum("nama->nm", kernel)[:, None, :, None] / n_picked

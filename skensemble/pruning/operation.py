@@ -270,15 +270,18 @@ def _plan_masks(module: nn.Module, how: How) -> Operation:
             left[name] = "its weights are parametrised"
         else:
             weights[name] = part.weight.detach()
-    if not weights and not left:
+    if not weights and "'skip' names it" not in left.values():
         raise CannotPrune(
-            f"method='magnitude' finds no convolutional or linear layer in this "
-            f"{type(module).__name__}; there is nothing to prune."
+            f"method='magnitude' finds no layer with weights to mask in this "
+            f"{type(module).__name__}. Left alone are "
+            + ("; ".join(f"{name}: {why}" for name, why in left.items()) or "none")
+            + "."
         )
     masks: dict[str, Tensor] = {}
     for prefix, names in shares(list(weights), how.keep).items():
         share = _share(how.keep, prefix)
-        for pool in [names] if how.threshold == "global" else [[name] for name in names]:
+        pools = [names] if how.threshold == "global" and names else [[name] for name in names]
+        for pool in pools:
             found = magnitude_masks([weights[name] for name in pool], share)
             masks.update(zip(pool, found, strict=True))
     _keep_one(masks, weights)
