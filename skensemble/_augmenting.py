@@ -12,7 +12,8 @@ from sklearn.utils import _safe_indexing
 from skensemble._fitting import Given
 from skensemble._loader import FitData, Rows
 from skensemble._private import StrOptions
-from skensemble._recipe import ForgottenRecipe, Recipe
+from skensemble._recipe import Recipe
+from skensemble._recipe_reading import ForgottenRecipe
 from skensemble.augmentation import (
     Augmentation,
     AutoAugment,

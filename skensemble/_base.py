@@ -24,7 +24,8 @@ from skensemble._fitting import Given, Steps
 from skensemble._loader import FitData, Rows
 from skensemble._planning import try_module
 from skensemble._private import check_sample_weight, check_y
-from skensemble._recipe import Recipe, read_recipe
+from skensemble._recipe import Recipe
+from skensemble._recipe_reading import read_recipe
 from skensemble._seeding import Purpose, purpose_seed
 from skensemble._sharding import SAMPLE_ROWS, recipe_key
 

@@ -26,13 +26,8 @@ from torch import Tensor, nn
 import skensemble.nn as architectures
 from skensemble._augmenting import describe_augmentation, rebuild_augmentation
 from skensemble._engine import MemberResult
-from skensemble._recipe import (
-    ELEMENTWISE_OPTIMIZERS,
-    FILLED,
-    ForgottenRecipe,
-    Recipe,
-    read_recipe,
-)
+from skensemble._recipe import ELEMENTWISE_OPTIMIZERS, FILLED, Recipe
+from skensemble._recipe_reading import ForgottenRecipe, read_recipe
 from skensemble.batch_ensemble import BatchEnsembleClassifier
 from skensemble.distillation import DistilledClassifier
 from skensemble.ensemble import DeepEnsembleClassifier, NetworkClassifier

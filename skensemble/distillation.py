@@ -29,7 +29,8 @@ from skensemble._lessons import (
 from skensemble._loader import FitData, Rows, joined
 from skensemble._perturbing import KINDS, perturb
 from skensemble._private import HasMethods, Interval, StrOptions, fit_context
-from skensemble._recipe import ForgottenRecipe, Recipe
+from skensemble._recipe import Recipe
+from skensemble._recipe_reading import ForgottenRecipe
 from skensemble._seeding import Purpose, member_seed, purpose_seed, root_seed
 from skensemble._sharding import SAMPLE_ROWS, Member, Training
 from skensemble._students import (

@@ -15,7 +15,7 @@ from skensemble._base import BaseNetworkClassifier
 from skensemble._channels import part_columns, require_channels
 from skensemble._loader import Rows
 from skensemble._private import Interval, StrOptions, check_feature_names_in, fit_context
-from skensemble._recipe import read_recipe
+from skensemble._recipe_reading import read_recipe
 from skensemble._seeding import root_seed
 from skensemble._teachers import is_fitted, teacher_features, unwrap
 

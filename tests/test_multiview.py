@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from skensemble import DeepEnsembleClassifier
-from skensemble._recipe import read_recipe
+from skensemble._recipe_reading import read_recipe
 from skensemble._stacking import LoopStack, VmapStack
 from skensemble.datasets import make_multiview_classification
 from skensemble.nn import MLP, MultiViewNet, gradient_descent, multiview

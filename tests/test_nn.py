@@ -16,7 +16,7 @@ from torchvision.models import mobilenet_v2, resnet18
 import skensemble.nn as architectures
 from skensemble import DeepEnsembleClassifier, NetworkClassifier, load
 from skensemble._engine import StackNet
-from skensemble._recipe import read_recipe
+from skensemble._recipe_reading import read_recipe
 from skensemble._stacking import VmapStack
 from skensemble.nn import (
     MLP,

@@ -9,7 +9,7 @@ from torch import nn
 
 from skensemble import DeepEnsembleClassifier
 from skensemble._engine import StackNet
-from skensemble._recipe import read_recipe
+from skensemble._recipe_reading import read_recipe
 from skensemble._seeding import Purpose, member_seed, purpose_seed
 from skensemble._stacking import GraphStack, LoopStack, VmapStack
 from skensemble.nn import MLP

@@ -33,7 +33,7 @@ from torch import nn
 
 from skensemble import DeepEnsembleClassifier, NetworkClassifier
 from skensemble._engine import StackNet
-from skensemble._recipe import read_recipe
+from skensemble._recipe_reading import read_recipe
 from skensemble._stacking import GraphStack, LoopStack
 from skensemble.nn import MLP, CifarResNet
 

@@ -29,7 +29,7 @@ from skensemble.metrics import negative_log_likelihood
 
 def poisoned(n_members, share=0.5, root=0):
     """Tell which members of `Fragile` cannot be trained."""
-    from skensemble._recipe import read_recipe
+    from skensemble._recipe_reading import read_recipe
 
     recipe = read_recipe(make_net(Fragile, module__share=share)).bind(np.ones((2, 6)), 3)
     births = [recipe.build(member_seed(root, number)) for number in range(n_members)]
@@ -130,7 +130,7 @@ class OneByOne(NeuralNetClassifier):
 
 def skorch_member(net, member, X, y, X_valid, y_valid, epochs):
     """Train one member by skorch with skorch's ``EarlyStopping``."""
-    from skensemble._recipe import read_recipe
+    from skensemble._recipe_reading import read_recipe
     from skensemble._seeding import Purpose, generator
 
     module = read_recipe(net).bind(X, 3).build(member.random_state)

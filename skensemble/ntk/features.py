@@ -14,7 +14,7 @@ from torch import Tensor
 
 from skensemble._loader import Rows
 from skensemble._private import Interval, StrOptions, fit_context
-from skensemble._recipe import read_recipe
+from skensemble._recipe_reading import read_recipe
 from skensemble._seeding import Purpose, generator, root_seed
 from skensemble.ntk.gradients import Gradients
 from skensemble.ntk.kernels import exact_products, parts_of

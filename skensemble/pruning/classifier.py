@@ -20,7 +20,8 @@ from skensemble._fitting import Given, Steps, fit_alone, side_by_side
 from skensemble._loader import FitData, Rows
 from skensemble._planning import count_macs
 from skensemble._private import Interval, StrOptions, fit_context
-from skensemble._recipe import ForgottenRecipe, Recipe, Start
+from skensemble._recipe import Recipe, Start
+from skensemble._recipe_reading import ForgottenRecipe
 from skensemble._seeding import Purpose, member_seed, purpose_seed, root_seed
 from skensemble._sharding import SAMPLE_ROWS
 from skensemble._teachers import is_fitted, unwrap

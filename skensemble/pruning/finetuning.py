@@ -9,7 +9,8 @@ from sklearn.base import clone
 from skorch import NeuralNetClassifier
 from torch import nn
 
-from skensemble._recipe import ForgottenRecipe, Recipe, read_recipe
+from skensemble._recipe import Recipe
+from skensemble._recipe_reading import ForgottenRecipe, read_recipe
 
 __all__ = ["tuned"]
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from sklearn.base import clone
 
-from skensemble._recipe import Recipe, read_recipe
+from skensemble._recipe import Recipe
+from skensemble._recipe_reading import read_recipe
 from skensemble._teachers import unwrap
 from skensemble.batch_ensemble import BatchEnsembleClassifier
 from skensemble.distillation import DistilledClassifier
