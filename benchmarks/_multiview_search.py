@@ -75,7 +75,7 @@ SELF_STUDENTS: list[Teaching] = [Teaching(4.0, 10.0, 10.0, 3000), Teaching(4.0, 
 PUSHED = Experiment(
     NETWORKS["bend 8, others .3-.5, 240 numbers, 12 filters, 500 rows, mu .016"],
     STUDENT,
-    SELF_STUDENTS[0],
+    SELF_STUDENTS[1],
 )
 
 
