@@ -270,6 +270,15 @@ def accuracy(module: nn.Module, X: np.ndarray, y: np.ndarray) -> float:
     return float((said == torch.from_numpy(y)).float().mean())
 
 
+def coupled_pruned(
+    wide: NetworkClassifier, X: np.ndarray, y: np.ndarray, seed: int, share: float,
+    finetune: dict[str, Any] | None = None,
+) -> nn.Module:  # fmt: skip
+    """Take out a share of all channels, coupled ones included."""
+    settings = {"coupled": True, "keep": 1 - share, "finetune": finetune}
+    return PrunedClassifier(wide, random_state=seed, **settings).fit(X, y).module_
+
+
 def measure_accuracy(args: Any) -> dict[str, Any]:
     """Train, prune and train on, for every contender and seed."""
     X, y, X_test, y_test = load_rows(args)
@@ -303,15 +312,9 @@ def measure_accuracy(args: Any) -> dict[str, Any]:
                 note(f"{method} {keep}", small.module_)
             if with_peer:
                 macs = found[f"l1-filter {keep}"][-1]["macs"]
-
-                def coupled(
-                    share: float, finetune: Any = None, wide: Any = wide, seed: int = seed
-                ) -> nn.Module:
-                    settings = {"coupled": True, "keep": 1 - share, "finetune": finetune}
-                    return PrunedClassifier(wide, random_state=seed, **settings).fit(X, y).module_
-
-                share = least_pruned(coupled, sample, macs)
-                note(f"l1-filter coupled {keep}", coupled(share, later))
+                ours = partial(coupled_pruned, wide, X, y, seed)
+                share = least_pruned(ours, sample, macs)
+                note(f"l1-filter coupled {keep}", ours(share, later))
                 peer = torch_pruned(wide.module_, sample, macs)
                 note(f"torch-pruning {keep}", train_on(peer, X, y, later["max_epochs"], seed))
             peer = train_on(masked(wide.module_, keep), X, y, later["max_epochs"], seed)
