@@ -5,7 +5,7 @@ for self-distillation. Wanted here: a single network within [0.45, 0.55] mu, the
 its student at most 0.03, self-distillation at most 0.3. All that is looked at are draws of
 seeds 900 and above, training and new rows; those of the seeds that are reported are never drawn.
 
-What drives the numbers, as trials on draws 950 to 963 showed, one thing changed at a time:
+What seems to drive the numbers, by trials on draws 950 to 963 of which no file is kept:
 
 - A single network errs on half of the single-view rows if it learns one view of each class; with
   the default setting it learns both of 16 % of the classes. That share does not depend on how many
@@ -19,7 +19,7 @@ What drives the numbers, as trials on draws 950 to 963 showed, one thing changed
   the third power: more filters help, 12 for 6, and more steps. With few rows it learns by heart
   what its teacher says; 500 rows are better than 300. But more filters also lead to more classes
   of which a network learns both views.
-- Larger rates of distillation kill filters in the first steps.
+- Larger rates of distillation fail; which rate is too large depends on the bend.
 
 Stages; candidates are tried in the order they stand in, each on two draws:
 
@@ -29,6 +29,9 @@ Stages; candidates are tried in the order they stand in, each on two draws:
 2. Students of the ensembles: two of each candidate and draw, by `STUDENT`. The candidate with the
    least mean error is taken, the earlier where they are equal.
 3. Students of one network: two of each candidate of `SELF_STUDENTS` and draw; the same rule.
+
+`STUDENT` has a rate that had worked at a bend of 8 and is too large at 4, so stage 2 is not fair to
+candidates of an earlier bend (``docs/guide/theory.md`` has what one of them reaches at 2).
 """
 
 from __future__ import annotations

@@ -160,10 +160,14 @@ def _eligible(channels: Channels, module: nn.Module, how: How) -> Channels:
         raise CannotPrune(
             f"method={how.method!r} finds no channels to take out of this "
             f"{type(module).__name__}. Left alone are "
-            + ("; ".join(f"{name}: {why}" for name, why in channels.left_alone.items()) or "none")
-            + ". Use method='magnitude', or set 'layers'."
+            f"{listed(channels.left_alone)}. Use method='magnitude', or set 'layers'."
         )
     return channels
+
+
+def listed(left_alone: dict[str, str]) -> str:
+    """Say which layers stay whole, and why."""
+    return "; ".join(f"{name}: {why}" for name, why in left_alone.items()) or "none"
 
 
 def _scale_of(group: Group, module: nn.Module) -> Tensor | None:
@@ -274,8 +278,7 @@ def _plan_masks(module: nn.Module, how: How) -> Operation:
         raise CannotPrune(
             f"method='magnitude' finds no layer with weights to mask in this "
             f"{type(module).__name__}. Left alone are "
-            + ("; ".join(f"{name}: {why}" for name, why in left.items()) or "none")
-            + "."
+            f"{listed(left)}."
         )
     masks: dict[str, Tensor] = {}
     for prefix, names in shares(list(weights), how.keep).items():
