@@ -39,7 +39,7 @@ from skensemble.objectives import (
 )
 
 # Weight of the teacher's term where it stands beside the full cross-entropy.
-BETA = {"feature": 1.0, "hint": 100.0, "attention": 1000.0, "relation": 1.0, "truncated": 10.0}
+BETA = {"feature": 1.0, "hint": 100.0, "attention": 1000.0, "relation": 1.0, "truncated": 1.0}
 OBJECTIVES = {*BETA, "label", "logit", "adaptive", "dirichlet", "proxy-dirichlet"}
 
 

@@ -96,13 +96,14 @@ class DistilledClassifier(StudentClassifier):
         Share of the teacher's term, from 0 (plain training) to 1 (labels are not used). Of
         "label", "logit", "adaptive", the Dirichlets and terms of your own.
     beta : float or "auto", default="auto"
-        Weight of the teacher's term of the other objectives. "auto" is 1 for "feature" and
-        "relation", 100 for "hint", 1000 for "attention", 10 for "truncated".
+        Weight of the teacher's term of the other objectives. "auto" is 1 for "feature",
+        "relation" and "truncated", 100 for "hint", 1000 for "attention".
     tau : float or "auto", default="auto"
         Of "truncated"; "auto" is ``1 / log(n_classes) ** 2``.
-    one_sided : bool, default=True
+    one_sided : bool, default=False
         Whether "truncated" only raises classes in which the student is below the teacher, as
-        published. That is not stable at a finite number of classes; see the guide.
+        published. Nothing then lowers a logit: on digits the student ends at chance, whatever
+        `beta` and `tau`; see the guide.
     cap : float, default=0.6
         Largest weight of one network of the teacher in "adaptive"; at least ``1 / M``.
     averaging : {"auto", "proba", "logit", "one-to-one"}, default="auto"
@@ -241,7 +242,7 @@ class DistilledClassifier(StudentClassifier):
         alpha: float = 0.9,
         beta: Any = "auto",
         tau: Any = "auto",
-        one_sided: bool = True,
+        one_sided: bool = False,
         cap: float = 0.6,
         averaging: str = "auto",
         layers: Any = "last",

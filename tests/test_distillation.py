@@ -20,6 +20,7 @@ from nets import (
     weights_of,
 )
 from sklearn.base import clone
+from sklearn.datasets import load_digits
 from sklearn.ensemble import RandomForestClassifier
 
 from skensemble import DeepEnsembleClassifier, DistilledClassifier, NetworkClassifier
@@ -165,6 +166,42 @@ def test_every_objective_moves_the_student_towards_its_teacher(teacher, objectiv
     else:
         enough = 0.65 if objective == "truncated" else 0.85  # it keeps all of the labels' term
         assert (student.predict(X) == teacher.predict(X)).mean() > enough
+
+
+@cache
+def digits(optimizer, n_classes):
+    """Return training and new rows of handwritten digits, a recipe, and what its networks know."""
+    X, y = load_digits(n_class=n_classes, return_X_y=True)
+    X = X / 16
+    rates = {"Adam": {"lr": 0.01}, "SGD": {"lr": 0.05, "optimizer__momentum": 0.9}}
+    net = make_net(
+        module__hidden=(32,), batch_size=32, max_epochs=10,
+        optimizer=getattr(torch.optim, optimizer), **rates[optimizer],
+    )  # fmt: skip
+    new = np.arange(len(y)) % 2 == 1
+    teacher = DeepEnsembleClassifier(net, 3, random_state=5).fit(X[~new], y[~new])
+    plain = NetworkClassifier(net, random_state=0).fit(X[~new], y[~new])
+    return X[~new], y[~new], X[new], y[new], net, teacher, plain.score(X[new], y[new])
+
+
+@pytest.mark.parametrize("n_classes", [2, 10])
+@pytest.mark.parametrize("optimizer", ["Adam", "SGD"])
+@pytest.mark.parametrize("objective", ["label", "truncated", "adaptive"])
+def test_defaults_learn_what_a_network_learns_without_a_teacher(objective, optimizer, n_classes):
+    X, y, X_new, y_new, net, teacher, plain = digits(optimizer, n_classes)
+    student = DistilledClassifier(teacher, net, objective=objective, random_state=0).fit(X, y)
+    assert student.score(X_new, y_new) > plain - 0.03
+
+
+def test_one_side_as_published_is_an_option_whose_logits_run_away():
+    X, y, _, _, net, teacher, _ = digits("Adam", 10)
+    args = {"objective": "truncated", "random_state": 0}
+    published, default = (
+        DistilledClassifier(teacher, net, one_sided=side, **args).fit(X, y)
+        for side in (True, False)
+    )
+    size = np.abs(published.decision_function(X)).mean()
+    assert size > 20 * np.abs(default.decision_function(X)).mean()
 
 
 @cache

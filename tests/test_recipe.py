@@ -1,6 +1,7 @@
 """Whatever a skorch net can say is honoured, trained one by one, or refused by name."""
 
 import shutil
+from collections import namedtuple
 
 import numpy as np
 import pytest
@@ -197,8 +198,31 @@ def test_wrong_outputs_are_named(data):
         def forward(self, x):
             return super().forward(x), x
 
-    with pytest.raises(ValueError, match="Got tuple instead"):
+    with pytest.raises(ValueError, match="Got tuple instead; return the logits alone"):
         fit(make_net(Pair), data)
+
+
+Auxiliary = namedtuple("Auxiliary", ["logits", "aux_logits"])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        (lambda z: Auxiliary(z, z), "Got Auxiliary in training mode instead; .*aux_logits=False"),
+        (lambda z: {"out": z}, "Got dict in training mode instead; return the logits alone"),
+        (lambda z: z[:, :2], r"Got \(4, 2\) in training mode instead\."),
+        (lambda z: z.reshape(-1, 5), "failed in training mode on 4 rows .*invalid for input"),
+    ],
+)
+@pytest.mark.parametrize("stack", [1, 2])
+def test_wrong_outputs_in_training_are_named(data, wrong, named, stack):
+    class Eager(MLP):
+        def forward(self, x):
+            out = super().forward(x)
+            return wrong(out) if self.training else out
+
+    with pytest.raises(ValueError, match=rf"The module Eager .*{named}"):
+        fit(make_net(Eager), data, stack=stack)
 
 
 @pytest.mark.parametrize("stack", [1, 2])
