@@ -53,6 +53,10 @@ class MemberStack(nn.Module, ABC):
     def member_state(self, member: int) -> dict[str, Tensor]:
         """Return a copy of one member's state dict."""
 
+    def shown(self) -> nn.Module:
+        """Return the module that a user's callback is shown: the network that is trained."""
+        return self
+
     def set_draws(self, generators: Sequence[torch.Generator]) -> None:
         """Take the members' generators, for stacks that draw random numbers themselves."""
 
@@ -97,6 +101,9 @@ class LoopStack(MemberStack):
     def learnable(self) -> Iterator[tuple[str, nn.Parameter]]:
         for member in self.members:
             yield from member.named_parameters()
+
+    def shown(self) -> nn.Module:
+        return self.members[0] if self.n_members == 1 else self
 
     def member_state(self, member: int) -> dict[str, Tensor]:
         return _copy_state(self.members[member].state_dict())
