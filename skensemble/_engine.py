@@ -26,6 +26,7 @@ from skensemble._loader import Batch, MemberBatches, Rows, TrainingData
 from skensemble._masks import MemberMasks
 from skensemble._rates import MemberRates
 from skensemble._stacking import MemberStack
+from skensemble._states import is_extra, map_state
 from skensemble.objectives import Objective
 
 
@@ -36,7 +37,7 @@ class MemberResult:
     Attributes
     ----------
     state : dict of Tensor
-        The state dict of the user's module, on the CPU.
+        The state dict of the user's module, on the CPU, with versions and extra state.
     history : list of dict
         One row an epoch: ``epoch``, ``train_loss``, ``valid_loss``, ``valid_acc``, ``dur``.
     diverged_at : int or None
@@ -419,9 +420,10 @@ class StackNet(NeuralNetClassifier):
             last = self.early_stopping.best_epoch[member] + self.early_stopping.recipe.patience
             rows = rows[:last]
         # The last step of all can still lose the weights after a finite loss.
-        lost = not all(bool(value.isfinite().all()) for value in state.values())
+        tensors = [value for name, value in state.items() if not is_extra(name)]
+        lost = not all(bool(value.isfinite().all()) for value in tensors)
         return MemberResult(
-            {name: value.cpu() for name, value in state.items()},
+            map_state(state, Tensor.cpu),
             rows,
             self._diverged.get(member, len(self.history) if lost else None),
         )
