@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -136,6 +137,8 @@ class BaseNetworkClassifier(ClassifierMixin, BaseEstimator, ABC):
             raise ValueError(
                 f"Expected an array of at least 2 axes and 1 row. Got shape={tuple(X.shape)}."
             )
+        if np.dtype(X.dtype).kind not in "biuf":
+            raise ValueError(f"Input X must hold real numbers. Got the dtype {X.dtype} instead.")
         step = max(1, _CHUNK_NUMBERS["cpu"] // max(1, math.prod(X.shape[1:])))
         for start in range(0, len(X) if np.dtype(X.dtype).kind == "f" else 0, step):
             if not np.isfinite(np.asarray(X[start : start + step])).all():
@@ -232,12 +235,22 @@ class BaseNetworkClassifier(ClassifierMixin, BaseEstimator, ABC):
     def _weigh_classes(self, weight: np.ndarray, y: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Multiply weights of `rows` with those of their classes."""
         present = np.unique(y[rows])
+        self._check_class_weight()
         by_class = compute_class_weight(
             self.class_weight, classes=present, y=y[rows], sample_weight=weight[rows]
         )
         weight = weight.copy()
         weight[rows] *= by_class[np.searchsorted(present, y[rows])]
         return weight
+
+    def _check_class_weight(self) -> None:
+        given: Any = self.class_weight  # type: ignore[attr-defined]
+        for label, value in given.items() if isinstance(given, dict) else ():
+            if not (isinstance(value, numbers.Real) and np.isfinite(value) and value >= 0):
+                raise ValueError(
+                    f"The 'class_weight' parameter of {type(self).__name__} must have finite "
+                    f"numbers of at least 0. Got {value!r} for the class {label!r} instead."
+                )
 
     def _hold_out(self, data: FitData, recipe: Recipe, seed: int) -> FitData:
         """Apply the split the recipe asks for, once for all members."""

@@ -355,6 +355,29 @@ def test_class_weight_is_a_sample_weight():
         make_ensemble(2, class_weight={7: 1.0}).fit(X, y)
 
 
+@pytest.mark.parametrize("value", [-1.0, np.nan, np.inf, "2", 1j, None])
+def test_class_weights_that_weigh_nothing_are_refused(value):
+    X, y = make_data()
+    with pytest.raises(ValueError, match=r"'class_weight' parameter of DeepEns.*for the class 0 i"):
+        make_ensemble(2, class_weight={0: value, 1: 1.0, 2: 1.0}).fit(X, y)
+
+
+def test_complex_stores_are_refused():
+    X, y = make_data()
+
+    class Store:
+        shape, dtype = X.shape, np.dtype(complex)
+
+        def __len__(self):
+            return len(X)
+
+        def __getitem__(self, at):
+            return X[at] * 1j
+
+    with pytest.raises(ValueError, match=r"must hold real numbers. Got the dtype complex128"):
+        make_ensemble(2).fit(Store(), y)
+
+
 # -- growth --------------------------------------------------------------------------------
 
 

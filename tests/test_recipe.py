@@ -297,9 +297,16 @@ def test_other_criteria_are_refused(data, criterion):
         fit(make_net(criterion=criterion), data)
 
 
-@pytest.mark.parametrize(("name", "value"), [("reduction", "sum"), ("ignore_index", 0)])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("reduction", "sum"), ("ignore_index", 0), ("label_smoothing", 2.0),
+     ("label_smoothing", -0.1), ("label_smoothing", np.nan), ("label_smoothing", "x"),
+     ("weight", torch.tensor([1.0, -1.0, 1.0])), ("weight", torch.tensor([1.0, np.nan, 1.0])),
+     ("weight", torch.zeros(3)), ("weight", torch.ones(3, 1)), ("weight", torch.ones(3) * 1j),
+     ("weight", torch.ones(4))],
+)  # fmt: skip
 def test_switches_of_the_criterion_are_refused(data, name, value):
-    with pytest.raises(ValueError, match=f"'criterion__{name}' of the net must be"):
+    with pytest.raises(ValueError, match=f"'criterion__{name}' of the net must "):
         fit(make_net(**{f"criterion__{name}": value}), data)
 
 
@@ -552,7 +559,9 @@ class Rows(torch.utils.data.Dataset):
     ("name", "value"),
     [("iterator_train", Loader), ("iterator_valid", Loader), ("dataset", Rows),
      ("warm_start", True), ("classes", [0, 1, 2]), ("predict_nonlinearity", torch.sigmoid),
-     ("max_epochs", 0), ("batch_size", 0), ("batch_size", 2.5)],
+     ("max_epochs", 0), ("batch_size", 0), ("batch_size", 2.5), ("compile", "x"), ("compile", 1),
+     ("iterator_train__shuffle", "x"), ("iterator_train__drop_last", "False"),
+     ("warm_start", "x"), ("use_caching", "x")],
 )  # fmt: skip
 def test_switches_of_the_net_are_refused_by_name(data, name, value):
     with pytest.raises(ValueError, match=f"The '{name}' of the net must be"):

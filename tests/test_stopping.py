@@ -230,6 +230,10 @@ def test_early_stopping_errors():
     net = make_net(callbacks=[EarlyStopping(threshold_mode="log")], train_split=ValidSplit(3))
     with pytest.raises(ValueError, match="'threshold_mode' of EarlyStopping must be 'rel' or"):
         make_ensemble(2, net).fit(X, y)
+    for name in ("lower_is_better", "load_best"):
+        net = make_net(callbacks=[EarlyStopping(**{name: "x"})], train_split=ValidSplit(3))
+        with pytest.raises(ValueError, match=f"{name!r} of EarlyStopping must be True or False"):
+            make_ensemble(2, net).fit(X, y)
     X_valid, y_valid = np.ones((2, 6)), np.array([0, 9])
     net = make_net(train_split=predefined_split(Dataset(X_valid, y_valid)))
     with pytest.raises(ValueError, match=r"labels that y has not: \[9\]"):
