@@ -186,7 +186,7 @@ def _read_criterion(net: NeuralNetClassifier) -> tuple[bool, Tensor | None, floa
         _refuse("criterion__ignore_index", "be left alone, as every row has a class",
                 built.ignore_index)  # fmt: skip
     smoothing = getattr(built, "label_smoothing", 0.0)
-    if not (isinstance(smoothing, numbers.Real) and 0 <= smoothing <= 1):
+    if not (isinstance(smoothing, numbers.Real) and 0 <= float(smoothing) <= 1):
         _refuse("criterion__label_smoothing", "be a number from 0 to 1", smoothing)
     if built.weight is not None and not _can_weigh(built.weight):
         _refuse("criterion__weight", "be a vector of finite numbers of at least 0, not all 0",

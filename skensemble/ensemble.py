@@ -82,6 +82,7 @@ class NetworkClassifier(SingleModule):
     True
     """
 
+    _takes_other_rows = True
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "estimator": "no_validation",
         "augmentation": CONSTRAINTS,
@@ -245,6 +246,7 @@ class DeepEnsembleClassifier(FusedMembers):
     """
 
     _averagings = ("auto", *AVERAGING)
+    _takes_other_rows = True
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **NetworkClassifier._parameter_constraints,
         "n_estimators": [Interval(numbers.Integral, 1, None, closed="left")],
