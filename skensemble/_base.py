@@ -207,6 +207,7 @@ class BaseNetworkClassifier(ClassifierMixin, BaseEstimator, ABC):
             recipe = replace(recipe, part=(0, int(splits)))
         recipe = recipe.bind(data.X, len(self.classes_), getattr(self, "precision", None))
         data = self._hold_out(data, recipe, purpose_seed(root, Purpose.SPLIT))
+        data.require_range(recipe.dtype)
         sample = Rows(data.X, recipe.dtype).slice(0, min(SAMPLE_ROWS, len(data.X)))
         if given.rows is None:
             return replace(recipe, **try_module(recipe, sample)), data
@@ -294,6 +295,14 @@ class BaseNetworkClassifier(ClassifierMixin, BaseEstimator, ABC):
                 if recipe.rank1 is not None and outputs.dim() == 4:
                     outputs = outputs.transpose(1, 2).flatten(0, 1)  # members of each network
                 logits = log_proba(outputs) if recipe.outputs_proba else outputs
+                finite = logits.amax(-1).isfinite()  # a class may have no chance, not all
+            if not finite.all():
+                rows.require_range(where.start, where.stop)
+                row = where.start + int((~finite).any(0).nonzero()[0])
+                raise ValueError(
+                    f"The networks must put out finite numbers. Got NaN or infinity for row {row} "
+                    "of X instead; are its features scaled as those that were learned?"
+                )
             yield where, len(rows), logits
 
     def _collect(self, X: Any, fuse: Callable[[Tensor], Tensor], axis: int = 0) -> np.ndarray:
