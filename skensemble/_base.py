@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import math
+import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,7 +15,6 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_consistent_length, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
-from skorch.dataset import Dataset as SkorchDataset
 from torch import Tensor, nn
 
 from skensemble._channels import require_channels
@@ -28,6 +27,7 @@ from skensemble._recipe import Recipe
 from skensemble._recipe_reading import read_recipe
 from skensemble._seeding import Purpose, purpose_seed
 from skensemble._sharding import SAMPLE_ROWS, recipe_key
+from skensemble._splitting import apply_split
 
 # Numbers a prediction batch may hold, inputs and logits alike; the activations of a
 # convolutional network are some fifty times as many.
@@ -88,6 +88,9 @@ def _is_bytes(X: Any) -> bool:
 class BaseNetworkClassifier(ClassifierMixin, BaseEstimator, ABC):
     """Abstract classifier made of one or more networks with the same classes."""
 
+    # Whether a train_split may bring rows to train on; not where a fit asks others about X.
+    _takes_other_rows: ClassVar[bool] = False
+
     def _share_labels(self, other: BaseNetworkClassifier) -> None:
         """Tell another estimator what `fit` found out about labels and features."""
         for name in ("classes_", "n_features_in_", "feature_names_in_"):
@@ -136,6 +139,8 @@ class BaseNetworkClassifier(ClassifierMixin, BaseEstimator, ABC):
             raise ValueError(
                 f"Expected an array of at least 2 axes and 1 row. Got shape={tuple(X.shape)}."
             )
+        if np.dtype(X.dtype).kind not in "biuf":
+            raise ValueError(f"Input X must hold real numbers. Got the dtype {X.dtype} instead.")
         step = max(1, _CHUNK_NUMBERS["cpu"] // max(1, math.prod(X.shape[1:])))
         for start in range(0, len(X) if np.dtype(X.dtype).kind == "f" else 0, step):
             if not np.isfinite(np.asarray(X[start : start + step])).all():
@@ -202,6 +207,7 @@ class BaseNetworkClassifier(ClassifierMixin, BaseEstimator, ABC):
             recipe = replace(recipe, part=(0, int(splits)))
         recipe = recipe.bind(data.X, len(self.classes_), getattr(self, "precision", None))
         data = self._hold_out(data, recipe, purpose_seed(root, Purpose.SPLIT))
+        data.require_range(recipe.dtype)
         sample = Rows(data.X, recipe.dtype).slice(0, min(SAMPLE_ROWS, len(data.X)))
         if given.rows is None:
             return replace(recipe, **try_module(recipe, sample)), data
@@ -232,6 +238,7 @@ class BaseNetworkClassifier(ClassifierMixin, BaseEstimator, ABC):
     def _weigh_classes(self, weight: np.ndarray, y: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Multiply weights of `rows` with those of their classes."""
         present = np.unique(y[rows])
+        self._check_class_weight()
         by_class = compute_class_weight(
             self.class_weight, classes=present, y=y[rows], sample_weight=weight[rows]
         )
@@ -239,37 +246,29 @@ class BaseNetworkClassifier(ClassifierMixin, BaseEstimator, ABC):
         weight[rows] *= by_class[np.searchsorted(present, y[rows])]
         return weight
 
+    def _check_class_weight(self) -> None:
+        given: Any = self.class_weight  # type: ignore[attr-defined]
+        for label, value in given.items() if isinstance(given, dict) else ():
+            if not (isinstance(value, numbers.Real) and 0 <= float(value) < math.inf):
+                raise ValueError(
+                    f"The 'class_weight' parameter of {type(self).__name__} must have finite "
+                    f"numbers of at least 0. Got {value!r} for the class {label!r} instead."
+                )
+
     def _hold_out(self, data: FitData, recipe: Recipe, seed: int) -> FitData:
         """Apply the split the recipe asks for, once for all members."""
-        stopping = recipe.early_stopping()
-        if recipe.train_split is None:
-            if stopping is not None and stopping.monitor != "train_loss":
-                raise ValueError(
-                    f"The callback EarlyStopping monitors {stopping.monitor!r}, but the net has "
-                    "train_split=None and so no validation rows. Set 'train_split', for example "
-                    "to skorch.dataset.ValidSplit(0.1, stratified=True)."
-                )
-            return data
-        split = _seeded_split(recipe.train_split, seed)
-        kept = SkorchDataset(data.rows, data.y[data.rows])
-        train, valid = split(kept, data.y[data.rows])
-        if isinstance(train, torch.utils.data.Subset):
-            data.valid = replace(data, rows=data.rows[np.asarray(valid.indices)])
-            data.rows = data.rows[np.asarray(train.indices)]
-        elif valid is not None:
-            data.valid = self._outside_split(valid)
-        return data
-
-    def _outside_split(self, valid: Any) -> FitData:
-        """Take rows that the user held out himself (skorch's ``predefined_split``)."""
-        X, y = np.asarray(valid.X), np.asarray(valid.y)
-        at = np.searchsorted(self.classes_, y)
-        if not np.array_equal(self.classes_[np.minimum(at, len(self.classes_) - 1)], y):
-            unknown = sorted(set(y.tolist()) - set(self.classes_.tolist()))
+        split, stopping = recipe.train_split, recipe.early_stopping()
+        if split is not None:
+            owner = type(self).__name__
+            data = apply_split(split, data, self.classes_, seed, self._takes_other_rows, owner)
+        if data.valid is None and stopping is not None and stopping.monitor != "train_loss":
+            why = "the net has train_split=None" if split is None else "its train_split gives None"
             raise ValueError(
-                f"The validation rows of train_split have labels that y has not: {unknown}."
+                f"The callback EarlyStopping monitors {stopping.monitor!r}, but {why} and so no "
+                "validation rows. Set 'train_split', for example to "
+                "skorch.dataset.ValidSplit(0.1, stratified=True)."
             )
-        return FitData(X, at.astype(np.int64), None, np.arange(len(X)))
+        return data
 
     # -- predictions out -----------------------------------------------------------------
 
@@ -296,6 +295,14 @@ class BaseNetworkClassifier(ClassifierMixin, BaseEstimator, ABC):
                 if recipe.rank1 is not None and outputs.dim() == 4:
                     outputs = outputs.transpose(1, 2).flatten(0, 1)  # members of each network
                 logits = log_proba(outputs) if recipe.outputs_proba else outputs
+                finite = logits.amax(-1).isfinite()  # a class may have no chance, not all
+            if not finite.all():
+                rows.require_range(where.start, where.stop)
+                row = where.start + int((~finite).any(0).nonzero()[0])
+                raise ValueError(
+                    f"The networks must put out finite numbers. Got NaN or infinity for row {row} "
+                    "of X instead; are its features scaled as those that were learned?"
+                )
             yield where, len(rows), logits
 
     def _collect(self, X: Any, fuse: Callable[[Tensor], Tensor], axis: int = 0) -> np.ndarray:
@@ -419,14 +426,3 @@ class BaseNetworkClassifier(ClassifierMixin, BaseEstimator, ABC):
 
         check_is_fitted(self)
         export_onnx(self, path)
-
-
-def _seeded_split(split: Any, seed: int) -> Any:
-    """Give a split that would draw from NumPy's global generator a seed of ours."""
-    split = copy.deepcopy(split)
-    owner: Any
-    for owner in (split, getattr(split, "cv", None)):
-        draws = not hasattr(owner, "shuffle") or owner.shuffle
-        if draws and getattr(owner, "random_state", 0) is None:
-            owner.random_state = seed
-    return split

@@ -31,6 +31,12 @@ class MemberEarlyStopping:
                 "The 'threshold_mode' of EarlyStopping must be 'rel' or 'abs'. "
                 f"Got {recipe.threshold_mode!r} instead."
             )
+        for name in ("lower_is_better", "load_best"):
+            if not isinstance(getattr(recipe, name), (bool, np.bool_)):
+                raise ValueError(
+                    f"The {name!r} of EarlyStopping must be True or False. "
+                    f"Got {getattr(recipe, name)!r} instead."
+                )
         self.recipe = recipe
         worst = np.inf if recipe.lower_is_better else -np.inf
         self.bar = np.full(n_members, worst)

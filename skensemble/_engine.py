@@ -1,7 +1,8 @@
 """The training loop: skorch's, over a stack of members. The only place with a backward.
 
 ``StackNet`` is a skorch net whose module is a `MemberStack` and whose criterion is an
-objective. Epochs, callbacks, schedulers, optimisers and history are skorch's.
+objective; callbacks of the user see one network. Epochs, callbacks, schedulers, optimisers and
+history are skorch's.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from skensemble._loader import Batch, MemberBatches, Rows, TrainingData
 from skensemble._masks import MemberMasks
 from skensemble._rates import MemberRates
 from skensemble._stacking import MemberStack
+from skensemble._states import is_extra, map_state
 from skensemble.objectives import Objective
 
 
@@ -35,7 +37,7 @@ class MemberResult:
     Attributes
     ----------
     state : dict of Tensor
-        The state dict of the user's module, on the CPU.
+        The state dict of the user's module, on the CPU, with versions and extra state.
     history : list of dict
         One row an epoch: ``epoch``, ``train_loss``, ``valid_loss``, ``valid_acc``, ``dur``.
     diverged_at : int or None
@@ -163,8 +165,13 @@ class StackNet(NeuralNetClassifier):
         return []
 
     def initialize_module(self) -> StackNet:
-        """Take the stack as it is; its weights were drawn by the recipe."""
-        self.module_ = self.module
+        """Take the stack as it is; its weights were drawn by the recipe.
+
+        The engine runs ``stack_``. Callbacks find in ``module_`` what skorch's would: the
+        module that is trained.
+        """
+        self.stack_ = self.module
+        self.module_ = self.module.shown()
         return self
 
     def initialize_criterion(self) -> StackNet:
@@ -183,7 +190,7 @@ class StackNet(NeuralNetClassifier):
 
     def get_all_learnable_params(self) -> Iterator[tuple[str, Tensor]]:
         """Yield the stacked parameters under the names of the user's module."""
-        yield from self.module_.learnable()
+        yield from self.stack_.learnable()
         yield from self.criterion_.learnable()
 
     # -- what it loops over ------------------------------------------------------------
@@ -205,24 +212,15 @@ class StackNet(NeuralNetClassifier):
             return MemberBatches(data, index, self.batch_size, self.orders, drop_last)
         return MemberBatches(data, index, int(self.loader["valid_batch_size"]))
 
-    def forward_iter(self, X: Any, training: bool = False, device: str = "cpu") -> Iterator[Tensor]:
-        """Yield the first member's logits batch by batch, for callbacks that predict."""
-        rows = Rows(np.asarray(X), self._train.data.rows.dtype, self.device)
-        self._set_training(training)
-        for start in range(0, len(rows), self.batch_size):
-            with torch.no_grad():
-                logits = self.infer(rows.slice(start, start + self.batch_size).unsqueeze(0))
-            yield self.criterion_.combine(logits)[0].to(device)
-
     # -- one step ----------------------------------------------------------------------
 
-    def infer(self, x: Tensor, **fit_params: Any) -> Tensor:
+    def _run(self, x: Tensor) -> Tensor:
         """Return logits of shape ``(member, sample, class)``."""
         if self.autocast is None:
-            outputs = self.module_(x)
+            outputs = self.stack_(x)
         else:
             with torch.autocast(x.device.type, dtype=self.autocast):
-                outputs = self.module_(x)
+                outputs = self.stack_(x)
             outputs = outputs.to(x.dtype)
         return log_proba(outputs) if self.outputs_proba else outputs
 
@@ -230,8 +228,8 @@ class StackNet(NeuralNetClassifier):
         self, y_pred: Tensor, y_true: Batch, X: Any = None, training: bool = False
     ) -> Tensor:
         """Return the loss of each member."""
-        if self.module_.taps:
-            y_true = replace(y_true, features=dict(self.module_.features))
+        if self.stack_.taps:
+            y_true = replace(y_true, features=dict(self.stack_.features))
         if self.criterion_.follows_progress and training:
             done = (len(self.history) - 1) / max(1, self.max_epochs - 1)
             y_true = replace(y_true, progress=done)
@@ -239,9 +237,9 @@ class StackNet(NeuralNetClassifier):
 
     def train_step_single(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
         """Run forward and backward; members' losses are added, so none sees another's."""
-        logits = self.infer(batch.x)
+        logits = self._run(batch.x)
         if batch.other_x is not None:
-            batch = replace(batch, other=self.infer(batch.other_x))
+            batch = replace(batch, other=self._run(batch.other_x))
         member_losses = self.get_loss(logits, batch, training=True)
         loss = member_losses.sum()
         loss.backward()
@@ -262,7 +260,7 @@ class StackNet(NeuralNetClassifier):
         """Return logits as in prediction, to be differentiated by the input."""
         self._set_training(False)
         try:
-            return self.infer(x)
+            return self._run(x)
         finally:
             self._set_training(True)
 
@@ -296,7 +294,7 @@ class StackNet(NeuralNetClassifier):
     def validation_step(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
         """Evaluate one held-out batch."""
         with torch.no_grad():
-            logits = self.infer(batch.x)
+            logits = self._run(batch.x)
             losses = self.get_loss(logits, batch)
         measures = self._measure(logits, batch)
         return {"loss": losses.sum(), "y_pred": logits, "sums": {"loss": losses, **measures}}
@@ -317,6 +315,7 @@ class StackNet(NeuralNetClassifier):
             if self._batch_listeners:
                 self.history.new_batch()
                 self._tell("on_batch_begin", batch, training=training)
+                self._set_training(training)  # whatever a callback did with the module
             step = step_fn(batch)
             weight = batch.y.shape[1] if batch.weight is None else batch.weight.sum(-1)
             for name, values in step["sums"].items():
@@ -339,7 +338,7 @@ class StackNet(NeuralNetClassifier):
         return hits.expand(len(logits))
 
     def _record(self, name: str, values: Tensor) -> None:
-        numbers = values.expand(self.module_.n_members).double().cpu().numpy()
+        numbers = values.expand(self.stack_.n_members).double().cpu().numpy()
         self._member_rows[-1][name] = numbers
         self.history.record(name, float(numbers.mean()))
 
@@ -361,7 +360,7 @@ class StackNet(NeuralNetClassifier):
         with contextlib.suppress(_StopTraining):
             self.fit_loop((train, valid))
         self.notify("on_train_end", X=train.data.rows.array, y=train.data.y)
-        return [self._result(member) for member in range(self.module_.n_members)]
+        return [self._result(member) for member in range(self.stack_.n_members)]
 
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
         """Open a row of the history."""
@@ -377,7 +376,7 @@ class StackNet(NeuralNetClassifier):
             self._diverged.setdefault(int(member), epoch)
         if self.early_stopping is not None:
             scores = row[self.early_stopping.recipe.monitor]
-            self.early_stopping.update(epoch, scores, self.module_.member_state)
+            self.early_stopping.update(epoch, scores, self.stack_.member_state)
         if self.verbose > 1:
             self._say(epoch)
 
@@ -396,11 +395,11 @@ class StackNet(NeuralNetClassifier):
 
     def _nobody_left(self) -> bool:
         stopped = set(self._diverged) | set(np.flatnonzero(self._stopped()).tolist())
-        return len(stopped) == self.module_.n_members
+        return len(stopped) == self.stack_.n_members
 
     def _stopped(self) -> np.ndarray:
         if self.early_stopping is None:
-            return np.zeros(self.module_.n_members, dtype=bool)
+            return np.zeros(self.stack_.n_members, dtype=bool)
         return self.early_stopping.stopped
 
     def _say(self, epoch: int) -> None:
@@ -411,7 +410,7 @@ class StackNet(NeuralNetClassifier):
 
     def _result(self, member: int) -> MemberResult:
         kept = self.early_stopping.kept if self.early_stopping is not None else {}
-        state = kept.get(member) or self.module_.member_state(member)
+        state = kept.get(member) or self.stack_.member_state(member)
         rows = []
         for entry, members in zip(self.history, self._member_rows, strict=True):
             row = {k: v for k, v in entry.items() if isinstance(v, (int, float, str, bool))}
@@ -421,9 +420,10 @@ class StackNet(NeuralNetClassifier):
             last = self.early_stopping.best_epoch[member] + self.early_stopping.recipe.patience
             rows = rows[:last]
         # The last step of all can still lose the weights after a finite loss.
-        lost = not all(bool(value.isfinite().all()) for value in state.values())
+        tensors = [value for name, value in state.items() if not is_extra(name)]
+        lost = not all(bool(value.isfinite().all()) for value in tensors)
         return MemberResult(
-            {name: value.cpu() for name, value in state.items()},
+            map_state(state, Tensor.cpu),
             rows,
             self._diverged.get(member, len(self.history) if lost else None),
         )
@@ -433,6 +433,31 @@ class StackNet(NeuralNetClassifier):
     def _tell(self, hook: str, batch: Batch, **kwargs: Any) -> None:
         for callback in self._batch_listeners:
             getattr(callback, hook)(self, batch=(batch.x[0], batch.y[0]), **kwargs)
+
+    def infer(self, x: Any, **fit_params: Any) -> Tensor:
+        """Return what the network puts out for rows, as skorch does."""
+        if isinstance(x, Tensor):
+            x = x.to(self.device, self._train.data.rows.dtype)
+        else:
+            x = self._rows(x).slice(0, len(x))
+        logits = self.criterion_.combine(self._run(x.unsqueeze(0)))[0]
+        return logits.softmax(-1) if self.outputs_proba else logits
+
+    def forward_iter(self, X: Any, training: bool = False, device: str = "cpu") -> Iterator[Tensor]:
+        """Yield logits batch by batch; the mode is put back, as training may be under way."""
+        rows, before = self._rows(X), self.stack_.training
+        size = len(rows) if self.batch_size == -1 else self.batch_size
+        self._set_training(training)
+        try:
+            for start in range(0, len(rows), size):
+                with torch.no_grad():
+                    logits = self._run(rows.slice(start, start + size).unsqueeze(0))
+                yield self.criterion_.combine(logits)[0].to(device)
+        finally:
+            self._set_training(before)
+
+    def _rows(self, X: Any) -> Rows:
+        return Rows(np.asarray(X), self._train.data.rows.dtype, self.device)
 
     def _single(self, step: dict[str, Any]) -> dict[str, Tensor]:
         return {"loss": step["loss"], "y_pred": step["y_pred"][0]}

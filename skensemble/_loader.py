@@ -117,6 +117,23 @@ class Rows:
                 return float(part.min()), float(part.max())
         return None
 
+    def require_range(self, start: int = 0, stop: int | None = None, name: str = "X") -> None:
+        """Refuse numbers of consecutive rows that the dtype has no room for."""
+        dtype, limit = np.dtype(self.array.dtype), torch.finfo(self.dtype).max
+        if dtype.kind != "f" or np.finfo(dtype).max <= limit:
+            return
+        stop = len(self) if stop is None else stop
+        for at in range(start, stop, _CHUNK_ROWS):
+            part = np.asarray(self.array[at : min(at + _CHUNK_ROWS, stop)])
+            if part.max(initial=0) <= limit and part.min(initial=0) >= -limit:
+                continue
+            row, *column = np.argwhere(np.abs(part) > limit)[0].tolist()
+            raise ValueError(
+                f"{name} must fit into {str(self.dtype).removeprefix('torch.')}, in which the "
+                f"networks compute: no number beyond {limit:.3g}. Got {part[row, *column]:.3g} in "
+                f"row {at + row}, column {', '.join(map(str, column))} instead; scale the features."
+            )
+
     def _convert(self, rows: Tensor) -> Tensor:
         rows = rows.to(self.device, self.dtype, non_blocking=True)
         return rows if self.scale is None else rows.mul_(self.scale)
@@ -150,6 +167,8 @@ def joined(first: Any, second: Any) -> Any:
             "Rows to be joined must both be bytes or both be floats. "
             f"Got dtypes {first.dtype} and {second.dtype}."
         )
+    if np.dtype(first.dtype) == np.float32:
+        Rows(second, torch.float32).require_range(name="X_unlabelled")
     if all(type(array) is np.ndarray for array in (first, second)):
         return np.concatenate([first, second.astype(first.dtype, copy=False)])
     return _Joined(first, second)
@@ -183,6 +202,12 @@ class FitData:
     rows: np.ndarray
     valid: FitData | None = None
     extras: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def require_range(self, dtype: torch.dtype) -> None:
+        """Refuse numbers that networks of a dtype have no room for."""
+        Rows(self.X, dtype).require_range()
+        if self.valid is not None and self.valid.X is not self.X:
+            Rows(self.valid.X, dtype).require_range(name="The X that train_split holds out")
 
 
 @dataclass

@@ -28,6 +28,7 @@ from skensemble._augmenting import describe_augmentation, rebuild_augmentation
 from skensemble._engine import MemberResult
 from skensemble._recipe import ELEMENTWISE_OPTIMIZERS, FILLED, Recipe
 from skensemble._recipe_reading import ForgottenRecipe, read_recipe
+from skensemble._states import extra_state, is_extra, versions, with_versions
 from skensemble.batch_ensemble import BatchEnsembleClassifier
 from skensemble.distillation import DistilledClassifier
 from skensemble.ensemble import DeepEnsembleClassifier, NetworkClassifier
@@ -84,10 +85,12 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
             f"{type(estimator).__name__}. Save the student itself, estimators_[0].save(path), or "
             "use pickle or joblib."
         )
+    states = [member.module_.state_dict() for member in members]
     tensors = {
         f"{number}/{name}": value.detach().cpu().contiguous().clone()
-        for number, member in enumerate(members)
-        for name, value in member.module_.state_dict().items()
+        for number, state in enumerate(states)
+        for name, value in state.items()
+        if not is_extra(name)
     }
     about = {
         "format": FORMAT,
@@ -105,6 +108,8 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
         "found": {name: getattr(estimator, name) for name in _FOUND if hasattr(estimator, name)},
         "seeds": [member.random_state for member in members],
         "histories": [member.history_ for member in members],
+        "versions": [versions(state) for state in states],
+        "extra": [_plain_extra(extra_state(state)) for state in states],
     }
     path = Path(path)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
@@ -131,6 +136,18 @@ def _about_pruning(estimator: PrunedClassifier) -> dict[str, Any]:
         ],
         "left_alone": estimator.left_alone_,
     }
+
+
+def _plain_extra(extra: dict[str, Any]) -> dict[str, Any]:
+    """Return extra state, of which JSON must give back exactly what it took."""
+    for name, value in extra.items():
+        if not _is_json(value) or json.loads(json.dumps(value)) != value:
+            raise ValueError(
+                "save() writes extra state that is made of numbers, strings, lists and dicts with "
+                f"strings for keys. Got a {type(value).__name__} as {name!r} of the module; use "
+                "pickle or joblib for it."
+            )
+    return extra
 
 
 def _to_json(value: Any, what: str) -> str:
@@ -305,7 +322,7 @@ def _load_networks(
     estimator.n_features_in_ = about["n_features_in"]
     if about["feature_names"]:
         estimator.feature_names_in_ = np.array(about["feature_names"], dtype=object)
-    states = [_member_state(tensors, number) for number in range(len(about["numbers"]))]
+    states = [_member_state(about, tensors, number) for number in range(len(about["numbers"]))]
     results = [
         MemberResult(state, history)
         for state, history in zip(states, about["histories"], strict=True)
@@ -366,13 +383,16 @@ def _read(path: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return about, tensors
 
 
-def _member_state(tensors: dict[str, Tensor], number: int) -> dict[str, Tensor]:
+def _member_state(about: dict[str, Any], tensors: dict[str, Tensor], number: int) -> dict[str, Any]:
     prefix = f"{number}/"
-    return {
+    state = {
         name.removeprefix(prefix): value
         for name, value in tensors.items()
         if name.startswith(prefix)
     }
+    if "versions" not in about:  # files written before they were kept
+        return state
+    return with_versions({**state, **about["extra"][number]}, about["versions"][number])
 
 
 def _architecture(about: dict[str, Any], module: Any) -> Any:

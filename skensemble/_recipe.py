@@ -141,6 +141,11 @@ class Recipe:
         Float64 rows train in float64 on the CPU; all else trains in float32. A module that
         is given a part of the channels is told the shape of that part.
         """
+        if self.class_weight is not None and len(self.class_weight) != n_classes:
+            raise ValueError(
+                f"The 'criterion__weight' of the net must have one number a class, {n_classes}. "
+                f"Got {len(self.class_weight)} instead."
+            )
         whole = tuple(int(n) for n in X.shape[1:])
         in_shape = self._seen(whole)
         is_double = X.dtype == np.float64 and torch.device(self.device).type == "cpu"

@@ -8,6 +8,7 @@ refused with an error that names the parameter; nothing is dropped in silence.
 from __future__ import annotations
 
 import inspect
+import numbers
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -93,12 +94,12 @@ def _read_net(net: NeuralNetClassifier) -> Recipe:
         max_epochs=_positive(net, "max_epochs", net.max_epochs),
         batch_size=_batch_size(net, train.get("batch_size", net.batch_size)),
         valid_batch_size=_batch_size(net, valid.get("batch_size", net.batch_size)),
-        shuffle=bool(train.get("shuffle", True)),
-        drop_last=bool(train.get("drop_last", False)),
+        shuffle=_switch("iterator_train__shuffle", train.get("shuffle", True)),
+        drop_last=_switch("iterator_train__drop_last", train.get("drop_last", False)),
         train_split=_read_split(net),
         net=net,
         device=str(net.device),
-        compile=bool(net.compile),
+        compile=_switch("compile", net.compile),
         compile_kwargs=net.get_params_for("compile"),
         torch_load_kwargs=net.torch_load_kwargs,
         use_caching=net.use_caching,
@@ -138,8 +139,16 @@ def _check_names(net: NeuralNetClassifier) -> None:
         )
 
 
+def _switch(name: str, value: Any) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        _refuse(name, "be True or False", value)
+    return bool(value)
+
+
 def _check_switches(net: NeuralNetClassifier) -> None:
-    if net.warm_start:
+    if net.use_caching != "auto":
+        _switch("use_caching", net.use_caching)
+    if _switch("warm_start", net.warm_start):
         _refuse("warm_start", "be False; use 'warm_start' of the ensemble", net.warm_start)
     if net.classes is not None and len(net.classes):
         _refuse("classes", "be None, since the classes are found in y", net.classes)
@@ -176,8 +185,20 @@ def _read_criterion(net: NeuralNetClassifier) -> tuple[bool, Tensor | None, floa
     if built.ignore_index != -100:
         _refuse("criterion__ignore_index", "be left alone, as every row has a class",
                 built.ignore_index)  # fmt: skip
-    smoothing = float(getattr(built, "label_smoothing", 0.0))
-    return type(built) is nn.NLLLoss, built.weight, smoothing
+    smoothing = getattr(built, "label_smoothing", 0.0)
+    if not (isinstance(smoothing, numbers.Real) and 0 <= float(smoothing) <= 1):
+        _refuse("criterion__label_smoothing", "be a number from 0 to 1", smoothing)
+    if built.weight is not None and not _can_weigh(built.weight):
+        _refuse("criterion__weight", "be a vector of finite numbers of at least 0, not all 0",
+                built.weight)  # fmt: skip
+    return type(built) is nn.NLLLoss, built.weight, float(smoothing)
+
+
+def _can_weigh(weight: Tensor) -> bool:
+    """Whether each class can have its number as a weight."""
+    if weight.dim() != 1 or weight.is_complex():
+        return False
+    return bool(weight.isfinite().all() and (weight >= 0).all() and weight.any())
 
 
 def _check_iterators(

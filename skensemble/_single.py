@@ -11,6 +11,7 @@ from torch import nn
 from skensemble._base import BaseNetworkClassifier, MemberDivergedError
 from skensemble._engine import MemberResult
 from skensemble._recipe import Recipe
+from skensemble._states import map_state
 
 
 class SingleModule(BaseNetworkClassifier):
@@ -36,8 +37,7 @@ class SingleModule(BaseNetworkClassifier):
         state = dict(super().__getstate__())
         module = state.pop("module_", None)
         if module is not None:
-            tensors = module.state_dict()
-            state["_weights"] = {name: value.cpu().numpy() for name, value in tensors.items()}
+            state["_weights"] = map_state(module.state_dict(), lambda value: value.cpu().numpy())
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -46,7 +46,7 @@ class SingleModule(BaseNetworkClassifier):
         weights = state.pop("_weights", None)
         super().__setstate__(state)
         if weights is not None:
-            tensors = {name: torch.tensor(value) for name, value in weights.items()}
+            tensors = map_state(weights, torch.tensor)
             self.module_ = _to_device(self._recipe.restore(tensors), self._recipe.device)
 
 

@@ -26,6 +26,7 @@ from torch import Tensor, fx, nn
 
 from skensemble._channels import Columns
 from skensemble._layers import Tap, listen
+from skensemble._states import map_state, versions, with_versions
 from skensemble.nn.normalize import Normalize
 
 
@@ -52,6 +53,10 @@ class MemberStack(nn.Module, ABC):
     @abstractmethod
     def member_state(self, member: int) -> dict[str, Tensor]:
         """Return a copy of one member's state dict."""
+
+    def shown(self) -> nn.Module:
+        """Return the module that a user's callback is shown: the network that is trained."""
+        return self
 
     def set_draws(self, generators: Sequence[torch.Generator]) -> None:
         """Take the members' generators, for stacks that draw random numbers themselves."""
@@ -98,12 +103,15 @@ class LoopStack(MemberStack):
         for member in self.members:
             yield from member.named_parameters()
 
+    def shown(self) -> nn.Module:
+        return self.members[0] if self.n_members == 1 else self
+
     def member_state(self, member: int) -> dict[str, Tensor]:
-        return _copy_state(self.members[member].state_dict())
+        return map_state(self.members[member].state_dict(), _copied)
 
 
-def _copy_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in state.items()}
+def _copied(value: Tensor) -> Tensor:
+    return value.detach().clone()
 
 
 class _Stacked(MemberStack):
@@ -125,9 +133,11 @@ class _Stacked(MemberStack):
             buffers = [module.get_buffer(name) for module in modules]
             self.register_buffer(self._names[name], torch.stack(buffers))
         # Tied parameters stand once above but under each of their names in a state dict.
-        self._state_names = self._find_state_names(first)
+        state = first.state_dict()
+        self._versions = versions(state)
+        self._state_names = self._find_state_names(first, state)
 
-    def _find_state_names(self, module: nn.Module) -> dict[str, str]:
+    def _find_state_names(self, module: nn.Module, state: dict[str, Any]) -> dict[str, str]:
         known: dict[int, str] = {}
         tensors = {
             **dict(module.named_parameters(remove_duplicate=False)),
@@ -136,7 +146,10 @@ class _Stacked(MemberStack):
         for name, value in tensors.items():
             if name in self._names:
                 known[id(value)] = name
-        return {name: known[id(tensors[name])] for name in module.state_dict() if name in tensors}
+        for name in state:
+            if name not in tensors:
+                raise CannotStack(f"its state {name!r} is no parameter or buffer")
+        return {name: known[id(tensors[name])] for name in state}
 
     def stacked(self, name: str) -> Tensor:
         """Return a stacked parameter or buffer by the user's name."""
@@ -148,8 +161,9 @@ class _Stacked(MemberStack):
                 yield name, getattr(self, key)
 
     def member_state(self, member: int) -> dict[str, Tensor]:
-        state = {name: self.stacked(at)[member] for name, at in self._state_names.items()}
-        return _copy_state(state)
+        names = self._state_names.items()
+        members = ((name, _copied(self.stacked(at)[member])) for name, at in names)
+        return with_versions(members, self._versions)
 
 
 class VmapStack(_Stacked):

@@ -131,6 +131,10 @@ def check_given_logits(
 ) -> torch.Tensor:
     """Check logits that the user brings; return them as ``(sample, teacher, class)``."""
     array = np.asarray(values)
+    if array.dtype.kind not in "biuf":
+        raise ValueError(
+            f"'teacher_logits' must be real numbers. Got the dtype {array.dtype} instead."
+        )
     if array.ndim == 2:
         array = array[None]
     if array.ndim != 3 or array.shape[1:] != (n_rows, n_classes):

@@ -110,6 +110,7 @@ class BatchEnsembleClassifier(SingleModule, FusedMembers):
     (4, 150, 3)
     """
 
+    _takes_other_rows = True
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **NetworkClassifier._parameter_constraints,
         "n_estimators": [Interval(numbers.Integral, 1, None, closed="left")],

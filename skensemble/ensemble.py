@@ -17,6 +17,7 @@ from skensemble._base import MemberDivergedError
 from skensemble._engine import MemberResult
 from skensemble._fitting import Given, Steps, fit_alone
 from skensemble._fusion import AVERAGING, FusedMembers
+from skensemble._loader import FitData
 from skensemble._private import Interval, RealNotInt, StrOptions, fit_context
 from skensemble._recipe import Recipe
 from skensemble._seeding import Purpose, member_seed, purpose_seed, root_seed
@@ -82,6 +83,7 @@ class NetworkClassifier(SingleModule):
     True
     """
 
+    _takes_other_rows = True
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "estimator": "no_validation",
         "augmentation": CONSTRAINTS,
@@ -245,6 +247,7 @@ class DeepEnsembleClassifier(FusedMembers):
     """
 
     _averagings = ("auto", *AVERAGING)
+    _takes_other_rows = True
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **NetworkClassifier._parameter_constraints,
         "n_estimators": [Interval(numbers.Integral, 1, None, closed="left")],
@@ -338,7 +341,7 @@ class DeepEnsembleClassifier(FusedMembers):
         root = int(getattr(self, "_root", 0)) if kept else root_seed(self.random_state)
         before = dict(vars(self))
         recipe, data = self._prepare(self.estimator, given, root)
-        recipe = self._check_same_data(recipe, before) if kept else recipe
+        recipe = self._check_same_data(recipe, data, before) if kept else recipe
         labels = recipe.objective()
         if self.joint:
             labels = SumCrossEntropy(labels.class_weight, labels.label_smoothing)
@@ -370,7 +373,7 @@ class DeepEnsembleClassifier(FusedMembers):
             )
         return kept
 
-    def _check_same_data(self, recipe: Recipe, before: dict[str, Any]) -> Recipe:
+    def _check_same_data(self, recipe: Recipe, data: FitData, before: dict[str, Any]) -> Recipe:
         """Refuse new data that the members there are cannot predict; keep their dtype."""
         classes, old = before["classes_"], before["_recipe"]
         if not np.array_equal(classes, self.classes_):
@@ -388,6 +391,7 @@ class DeepEnsembleClassifier(FusedMembers):
                 "With warm_start=True 'channel_splits' must stay what the members there are "
                 f"were trained with, {old.part and old.part[1]}. Got {self.channel_splits} instead."
             )
+        data.require_range(old.dtype)
         return replace(recipe, dtype=old.dtype)
 
     @staticmethod

@@ -305,3 +305,11 @@ def test_layer_objectives_want_networks(objective):
         DistilledClassifier(forest, make_net(), objective=objective).fit(
             X, y, teacher_logits=np.zeros((len(y), 3))
         )
+
+
+@pytest.mark.parametrize("dtype", [complex, object, str])
+def test_teacher_logits_must_be_real_numbers(dtype):
+    X, y = make_points()
+    student = DistilledClassifier(student=make_net())
+    with pytest.raises(ValueError, match="'teacher_logits' must be real numbers. Got the dtype"):
+        student.fit(X, y, teacher_logits=np.zeros((len(y), 3)).astype(dtype))

@@ -23,9 +23,10 @@ from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
 from skorch.callbacks import Callback
-from skorch.dataset import ValidSplit
+from skorch.dataset import Dataset, ValidSplit
+from skorch.helper import predefined_split
 
-from skensemble import DeepEnsembleClassifier, NetworkClassifier
+from skensemble import DeepEnsembleClassifier, DistilledClassifier, NetworkClassifier
 from skensemble._engine import StackNet
 from skensemble._seeding import member_seed
 from skensemble.metrics import negative_log_likelihood
@@ -355,6 +356,29 @@ def test_class_weight_is_a_sample_weight():
         make_ensemble(2, class_weight={7: 1.0}).fit(X, y)
 
 
+@pytest.mark.parametrize("value", [-1.0, np.nan, np.inf, "2", 1j, None])
+def test_class_weights_that_weigh_nothing_are_refused(value):
+    X, y = make_data()
+    with pytest.raises(ValueError, match=r"'class_weight' parameter of DeepEns.*for the class 0 i"):
+        make_ensemble(2, class_weight={0: value, 1: 1.0, 2: 1.0}).fit(X, y)
+
+
+def test_complex_stores_are_refused():
+    X, y = make_data()
+
+    class Store:
+        shape, dtype = X.shape, np.dtype(complex)
+
+        def __len__(self):
+            return len(X)
+
+        def __getitem__(self, at):
+            return X[at] * 1j
+
+    with pytest.raises(ValueError, match=r"must hold real numbers. Got the dtype complex128"):
+        make_ensemble(2).fit(Store(), y)
+
+
 # -- growth --------------------------------------------------------------------------------
 
 
@@ -523,3 +547,57 @@ def test_defaults_learn_a_table():
     ensemble = DeepEnsembleClassifier(n_estimators=3, random_state=0).fit(X, y)
     assert ensemble.score(X, y) > 0.95
     assert isinstance(ensemble[0].module_, MLP)
+
+
+# -- numbers without room ------------------------------------------------------------------
+
+METHODS = ["predict", "predict_proba", "predict_log_proba", "decision_function", "predict_members"]
+
+
+class Loud(MLP):
+    def forward(self, x):
+        return super().forward(x * 10)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_rows_beyond_float32_are_refused(method):
+    X, y = make_data(dtype=np.float32)
+    ensemble = make_ensemble(2, make_net(Loud)).fit(X, y)
+    far = X.astype(np.float64)
+    far[70, 2] = -1e39
+    match = r"X must fit into float32, .* Got -1e\+39 in row 70, column 2 instead; scale"
+    with pytest.raises(ValueError, match=match):
+        getattr(ensemble, method)(far)
+    far[70, 2] = 3e38
+    for rows in (far, far.astype(np.float32)):
+        with pytest.raises(ValueError, match="finite numbers. Got NaN or infinity for row 70 of X"):
+            getattr(ensemble, method)(rows)
+
+
+def test_rows_beyond_float32_are_refused_in_fit():
+    X, y = make_data(dtype=np.float32)
+    far = X.astype(np.float64)
+    far[3, 1] = 1e300
+    ensemble = make_ensemble(2, warm_start=True).fit(X, y)
+    with pytest.raises(
+        ValueError, match=r"X must fit into float32.*Got 1e\+300 in row 3, column 1"
+    ):
+        ensemble.set_params(n_estimators=3).fit(far, y)
+    assert len(ensemble) == 2
+    net = make_net(train_split=predefined_split(Dataset(far, y)))
+    with pytest.raises(ValueError, match=r"The X that train_split holds out must fit into float32"):
+        make_ensemble(2, net).fit(X, y)
+    student = DistilledClassifier(student=make_net())
+    with pytest.raises(ValueError, match=r"X_unlabelled must fit into float32, in which"):
+        student.fit(X, y, X_unlabelled=far)
+
+
+def test_a_class_without_a_chance_is_no_error():
+    class Never(MLP):
+        def forward(self, x):
+            chance = torch.tensor([0.0, 0.0, 0.0 if self.training else -torch.inf])
+            return super().forward(x) + chance
+
+    X, y = make_data()
+    proba = make_ensemble(2, make_net(Never)).fit(X, y).predict_proba(X)
+    assert (proba[:, 2] == 0).all()

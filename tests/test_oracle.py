@@ -136,7 +136,7 @@ def check(nets, name, stack, optimizer="sgd", scheduled=False, recipe=None, **sl
         recipe, MEMBERS, stack=stack, random_state=ROOT, class_weight=class_weight
     ).fit(X, y, sample_weight=w if weighted else None)
     kind = LoopStack if stack == 1 else MODULES[name][1]
-    assert [type(net.module_) for net in nets] == [kind] * (MEMBERS if stack == 1 else 1)
+    assert [type(net.stack_) for net in nets] == [kind] * (MEMBERS if stack == 1 else 1)
     w = w if weighted else np.ones(len(y))
     if class_weight:
         w = w * np.array([class_weight[label] for label in y])
@@ -203,7 +203,7 @@ def test_gradients_of_one_step(nets, name, stack, weighted):
         X, y, sample_weight=sample_weight
     )
     w = w if weighted else np.ones(len(y))
-    stacks = [net.module_ for net in nets]
+    stacks = [net.stack_ for net in nets]
     for number in range(MEMBERS):
         module = build(recipe, X, number)
         loss = slow_loss(module(torch.from_numpy(X)), torch.from_numpy(y), torch.from_numpy(w))
@@ -222,7 +222,7 @@ def test_dropout_masks_do_not_depend_on_the_stack(nets, stack):
     recipe = make_recipe("mlp", module__dropout=0.4)
     alone = DeepEnsembleClassifier(recipe, MEMBERS, stack=1, random_state=ROOT).fit(X, y)
     stacked = DeepEnsembleClassifier(recipe, MEMBERS, stack=stack, random_state=ROOT).fit(X, y)
-    assert isinstance(nets[-1].module_, GraphStack)
+    assert isinstance(nets[-1].stack_, GraphStack)
     for one, other in zip(alone, stacked, strict=True):
         assert_close(one, other.module_)
     plain = DeepEnsembleClassifier(make_recipe("mlp"), 1, random_state=ROOT).fit(X, y)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from nets import make_net
 from registry import cheap_net
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -16,7 +17,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.ensemble import RandomForestClassifier
 from skorch import NeuralNetClassifier
-from skorch.callbacks import GradientNormClipping
+from skorch.callbacks import EarlyStopping, GradientNormClipping
 from torch import nn
 
 import skensemble
@@ -311,3 +312,109 @@ def test_students_are_exported(name, tmp_path):
     session = onnxruntime.InferenceSession(tmp_path / "file.onnx")
     (got,) = session.run(None, {"X": X.astype(np.float32)})
     np.testing.assert_allclose(got, student.predict_proba(X.astype(np.float32)), atol=1e-5)
+
+
+# -- versions of modules and extra state ------------------------------------------------------
+
+
+class Versioned(nn.Module):
+    """Cannot be loaded by weights of before its version, as torchvision's MNASNet."""
+
+    _version = 3
+
+    def __init__(self, in_shape, n_classes):
+        super().__init__()
+        self.output = nn.Linear(in_shape[0], n_classes)
+
+    def forward(self, x):
+        return self.output(x)
+
+    def _load_from_state_dict(self, state_dict, prefix, local_metadata, *args):
+        assert local_metadata.get("version") == 3
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
+
+
+class Counting(Versioned):
+    """Knows how often it was trained, as no tensor says."""
+
+    def __init__(self, in_shape, n_classes, kind="dict"):
+        super().__init__(in_shape, n_classes)
+        self.steps = {"steps": 0} if kind == "dict" else [(0,)]
+        self.kind = kind
+
+    def forward(self, x):
+        if self.training:
+            self.steps = {"steps": self.steps["steps"] + 1} if self.kind == "dict" else [(1,)]
+        return super().forward(x)
+
+    def get_extra_state(self):
+        return self.steps
+
+    def set_extra_state(self, state):
+        self.steps = state
+
+
+def estimators_of(module):
+    net = make_net(module, max_epochs=2, batch_size=-1)
+    return [
+        NetworkClassifier(net, random_state=0),
+        DeepEnsembleClassifier(net, 2, random_state=0),
+        DeepEnsembleClassifier(net, 2, stack=1, random_state=0),
+        skensemble.PrunedClassifier(net, method="magnitude", keep=0.5, finetune=1, random_state=0),
+        skensemble.BatchEnsembleClassifier(net, 2, merge="factor-mean", random_state=0),
+    ]
+
+
+def first_module(estimator):
+    if hasattr(estimator, "estimators_"):
+        return estimator.estimators_[0].module_
+    return estimator.module_
+
+
+@pytest.mark.parametrize("at", range(5))
+@pytest.mark.parametrize("module", [Versioned, Counting])
+def test_versions_and_extra_state_are_kept(tmp_path, module, at):
+    fitted = estimators_of(module)[at].fit(X, Y)
+    expected = fitted.predict_proba(X)
+    fitted.save(tmp_path / "file")
+    copies = [
+        pickle.loads(pickle.dumps(fitted)),
+        skensemble.load(tmp_path / "file", module=module),
+    ]
+    steps = [getattr(one, "steps", None) for one in first_module(fitted).modules()]
+    assert module is Versioned or any(one and one["steps"] > 0 for one in steps)
+    for again in copies:
+        np.testing.assert_array_equal(again.predict_proba(X), expected)
+        assert [getattr(one, "steps", None) for one in first_module(again).modules()] == steps
+    assert joblib.hash(copies[0]) == joblib.hash(pickle.loads(pickle.dumps(copies[0])))
+
+
+def test_early_stopping_keeps_extra_state():
+    stopping = EarlyStopping(monitor="train_loss", patience=1, load_best=True)
+    net = make_net(Counting, callbacks=[stopping], max_epochs=40, batch_size=-1, lr=3.0)
+    member = NetworkClassifier(net, random_state=0).fit(X, Y)
+    assert member.module_.steps["steps"] == len(member.history_) - 1
+
+
+def test_kernel_machines_keep_versions():
+    fitted = skensemble.NTKClassifier(make_net(Versioned), random_state=0).fit(X, Y)
+    assert fitted.score(X, Y) > 0.7
+
+
+def test_extra_state_that_is_not_json_is_refused_by_save_alone(tmp_path):
+    net = make_net(Counting, module__kind="list", max_epochs=1)
+    fitted = NetworkClassifier(net, random_state=0).fit(X, Y)
+    assert pickle.loads(pickle.dumps(fitted)).module_.steps == [(1,)]
+    with pytest.raises(ValueError, match=r"Got a list as '_extra_state' of the module; use pick"):
+        fitted.save(tmp_path / "file")
+    assert not list(tmp_path.iterdir())
+
+
+def test_torchvisions_mnasnet(tmp_path):
+    models = pytest.importorskip("torchvision.models")
+    images = np.random.default_rng(0).random((8, 3, 32, 32), dtype=np.float32)
+    net = make_net(models.mnasnet0_5, max_epochs=1)
+    fitted = NetworkClassifier(net, random_state=0).fit(images, np.arange(8) % 2)
+    fitted.save(tmp_path / "file")
+    again = skensemble.load(tmp_path / "file", module=models.mnasnet0_5)
+    np.testing.assert_array_equal(again.predict_proba(images), fitted.predict_proba(images))

@@ -270,7 +270,7 @@ def test_optimizer_arguments_reach_it(data, nets):
     fit(make_net(optimizer=torch.optim.AdamW, optimizer__betas=(0.5, 0.6), lr=0.03), data)
     (group,) = nets[0].optimizer_.param_groups
     assert (group["betas"], group["lr"]) == ((0.5, 0.6), 0.03)
-    assert isinstance(nets[0].module_, GraphStack)
+    assert isinstance(nets[0].stack_, GraphStack)
     with pytest.raises(TypeError, match="momentum"):
         fit(make_net(optimizer=torch.optim.Adam, optimizer__momentum=0.9), data)
 
@@ -284,7 +284,7 @@ def test_unknown_optimisers_train_one_by_one(data, nets, capsys, optimizer):
     lr = 0.5 if optimizer is torch.optim.LBFGS else 0.05
     net = make_net(optimizer=optimizer, batch_size=-1, max_epochs=60, lr=lr)
     ensemble = fit(net, data, stack=2, verbose=1)
-    assert [type(net.module_) for net in nets] == [LoopStack, LoopStack]
+    assert [type(net.stack_) for net in nets] == [LoopStack, LoopStack]
     assert f"optimiser {optimizer.__name__} is not known" in capsys.readouterr().out
     assert ensemble.score(*data) > 0.6
 
@@ -321,9 +321,16 @@ def test_other_criteria_are_refused(data, criterion):
         fit(make_net(criterion=criterion), data)
 
 
-@pytest.mark.parametrize(("name", "value"), [("reduction", "sum"), ("ignore_index", 0)])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("reduction", "sum"), ("ignore_index", 0), ("label_smoothing", 2.0),
+     ("label_smoothing", -0.1), ("label_smoothing", np.nan), ("label_smoothing", "x"),
+     ("weight", torch.tensor([1.0, -1.0, 1.0])), ("weight", torch.tensor([1.0, np.nan, 1.0])),
+     ("weight", torch.zeros(3)), ("weight", torch.ones(3, 1)), ("weight", torch.ones(3) * 1j),
+     ("weight", torch.ones(4))],
+)  # fmt: skip
 def test_switches_of_the_criterion_are_refused(data, name, value):
-    with pytest.raises(ValueError, match=f"'criterion__{name}' of the net must be"):
+    with pytest.raises(ValueError, match=f"'criterion__{name}' of the net must "):
         fit(make_net(**{f"criterion__{name}": value}), data)
 
 
@@ -366,7 +373,7 @@ def test_schedule_by_name(data, nets):
         callbacks__schedule__step_size=2, lr=1.0, max_epochs=4, optimizer=torch.optim.SGD,
     )  # fmt: skip
     fit(net, data)
-    assert isinstance(nets[0].module_, GraphStack)
+    assert isinstance(nets[0].stack_, GraphStack)
     assert nets[0].optimizer_.param_groups[0]["lr"] == pytest.approx(0.01)
 
 
@@ -382,7 +389,7 @@ def test_schedule_by_batch(data, nets, stack):
 def test_plateau_schedule_follows_each_member(data, nets):
     schedule = LRScheduler("ReduceLROnPlateau", monitor="train_loss", patience=0, factor=0.5)
     fit(make_net(callbacks=[schedule], lr=0.5, max_epochs=15), data)
-    assert [type(net.module_) for net in nets] == [LoopStack, LoopStack]
+    assert [type(net.stack_) for net in nets] == [LoopStack, LoopStack]
     assert all(net.optimizer_.param_groups[0]["lr"] < 0.5 for net in nets)
 
 
@@ -427,6 +434,55 @@ def test_param_mapper_freezes(data):
         start = read_recipe(net).bind(data[0], 3).build(member.random_state).state_dict()
         for name, value in weights_of(member).items():
             assert (value == start[name].numpy()).all() == name.startswith("layers.1."), name
+
+
+class Noisy(nn.Module):
+    def __init__(self, in_shape, n_classes):
+        super().__init__()
+        self.output = nn.Linear(in_shape[0], n_classes)
+        self.drop = nn.Dropout(0.5)
+
+    def forward(self, x):
+        return self.output(self.drop(x))
+
+
+class Meddler(Callback):
+    """Reads, uses and changes the network at every turn."""
+
+    seen = []  # noqa: RUF012
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        assert isinstance(net.module_, Noisy)
+        net.module_.output.bias.requires_grad_(False)
+        self.X = X
+
+    def on_batch_begin(self, net, batch=None, training=None, **kwargs):
+        assert net.predict_proba(self.X).shape == (150, 3)
+        net.module_.eval()
+        with torch.no_grad():
+            said = net.infer(batch[0])
+            torch.testing.assert_close(said, net.module_(batch[0]))
+            torch.testing.assert_close(net.infer(batch[0].numpy()), said)
+
+    def on_grad_computed(self, net, **kwargs):
+        self.seen.append(net.module_.training)
+
+    def on_batch_end(self, net, **kwargs):
+        with torch.no_grad():
+            net.module_.output.weight.clamp_(-0.1, 0.1)
+
+
+@pytest.mark.parametrize("batch_size", [50, -1])
+@pytest.mark.parametrize("stack", [1, 2])
+def test_callbacks_see_the_users_own_module(data, stack, batch_size):
+    Meddler.seen.clear()
+    net = make_net(Noisy, callbacks=[Meddler()], max_epochs=2, lr=0.5, batch_size=batch_size)
+    for member in fit(net, data, stack=stack):
+        start = read_recipe(net).bind(data[0], 3).build(member.random_state)
+        assert torch.equal(start.output.bias, member.module_.output.bias)
+        assert member.module_.output.weight.abs().max().item() == pytest.approx(0.1)
+    assert len(Meddler.seen) == 2 * 2 * (3 if batch_size == 50 else 1)
+    assert all(Meddler.seen)
 
 
 @pytest.mark.parametrize("callback", [Checkpoint(), Checkpoint, ("save", Checkpoint())])
@@ -527,7 +583,9 @@ class Rows(torch.utils.data.Dataset):
     ("name", "value"),
     [("iterator_train", Loader), ("iterator_valid", Loader), ("dataset", Rows),
      ("warm_start", True), ("classes", [0, 1, 2]), ("predict_nonlinearity", torch.sigmoid),
-     ("max_epochs", 0), ("batch_size", 0), ("batch_size", 2.5)],
+     ("max_epochs", 0), ("batch_size", 0), ("batch_size", 2.5), ("compile", "x"), ("compile", 1),
+     ("iterator_train__shuffle", "x"), ("iterator_train__drop_last", "False"),
+     ("warm_start", "x"), ("use_caching", "x")],
 )  # fmt: skip
 def test_switches_of_the_net_are_refused_by_name(data, name, value):
     with pytest.raises(ValueError, match=f"The '{name}' of the net must be"):
@@ -574,7 +632,7 @@ def test_compile_trains_one_by_one_to_the_same_members(data, nets):
     for a, b in zip(plain, compiled, strict=True):
         assert_same_network(a, b, atol=1e-8)
     assert len(nets) == 3
-    assert all(type(net.module_).__name__ == "OptimizedModule" for net in nets[1:])
+    assert all(type(net.stack_).__name__ == "OptimizedModule" for net in nets[1:])
     for member in compiled:
         assert type(member.module_) is MLP
 

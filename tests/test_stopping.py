@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,7 +20,13 @@ from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 from skorch.dataset import Dataset, ValidSplit
 from skorch.helper import predefined_split
 
-from skensemble import MemberDivergedError, NetworkClassifier
+from skensemble import (
+    BatchEnsembleClassifier,
+    DeepEnsembleClassifier,
+    DistilledClassifier,
+    MemberDivergedError,
+    NetworkClassifier,
+)
 from skensemble._engine import StackNet
 from skensemble._seeding import member_seed
 from skensemble.metrics import negative_log_likelihood
@@ -230,6 +237,10 @@ def test_early_stopping_errors():
     net = make_net(callbacks=[EarlyStopping(threshold_mode="log")], train_split=ValidSplit(3))
     with pytest.raises(ValueError, match="'threshold_mode' of EarlyStopping must be 'rel' or"):
         make_ensemble(2, net).fit(X, y)
+    for name in ("lower_is_better", "load_best"):
+        net = make_net(callbacks=[EarlyStopping(**{name: "x"})], train_split=ValidSplit(3))
+        with pytest.raises(ValueError, match=f"{name!r} of EarlyStopping must be True or False"):
+            make_ensemble(2, net).fit(X, y)
     X_valid, y_valid = np.ones((2, 6)), np.array([0, 9])
     net = make_net(train_split=predefined_split(Dataset(X_valid, y_valid)))
     with pytest.raises(ValueError, match=r"labels that y has not: \[9\]"):
@@ -243,6 +254,88 @@ def test_held_out_rows_with_labels_of_any_type():
     ensemble = make_ensemble(2, net).fit(X[:60], names[:60])
     hits = (ensemble[0].predict(X[60:]) == names[60:]).mean()
     assert ensemble[0].history_[-1]["valid_acc"] == pytest.approx(hits)
+
+
+# -- splits that bring rows ----------------------------------------------------------------
+
+
+def halves(make):
+    """Return a split into two datasets of their own: 30 rows to train on, and all others."""
+    return lambda kept, y: (make(kept.X[:30], y[:30]), make(kept.X[30:], y[30:]))
+
+
+def tensors(X, y):
+    return torch.utils.data.TensorDataset(torch.as_tensor(X), torch.as_tensor(y))
+
+
+def part(X, y):
+    X, y = np.concatenate([X, X + 9]), np.concatenate([y, y])
+    return torch.utils.data.Subset(Dataset(X, y), range(len(X) // 2))
+
+
+def nested(kept, y):
+    outer = torch.utils.data.Subset(kept, [*range(60, 90), *range(30)])
+    return torch.utils.data.Subset(outer, range(30, 60)), torch.utils.data.Subset(
+        kept, range(30, 90)
+    )
+
+
+@pytest.mark.parametrize(
+    "cls", [NetworkClassifier, DeepEnsembleClassifier, BatchEnsembleClassifier]
+)
+@pytest.mark.parametrize("split", [*map(halves, (Dataset, tensors, part)), nested])
+def test_a_split_into_new_datasets_is_trained_on_and_held_out(cls, split):
+    X, y = make_data()
+    y = np.random.default_rng(0).integers(3, size=len(y)) + 5
+    settings = {"max_epochs": 40, "batch_size": -1}
+    alone = make_net(train_split=predefined_split(Dataset(X[30:], y[30:])), **settings)
+    expected = cls(alone, random_state=0).fit(X[:30], y[:30])
+    found = cls(make_net(train_split=split, **settings), random_state=0).fit(X, y)
+    np.testing.assert_array_equal(found.predict_proba(X), expected.predict_proba(X))
+    record = found[0] if cls is DeepEnsembleClassifier else found
+    assert record.history_[-1]["valid_acc"] < 0.6
+
+
+def test_a_split_sees_labels_and_rows_as_they_came():
+    X, y = make_data()
+    names, seen = np.array(["ash", "elm", "oak"])[y], []
+
+    def split(kept, labels):
+        seen.append((kept.X, kept.y, labels, kept[3]))
+        return kept, None
+
+    NetworkClassifier(make_net(train_split=split), random_state=0).fit(X, names)
+    (rows, own, labels, (row, label)) = seen[0]
+    np.testing.assert_array_equal(rows, X)
+    np.testing.assert_array_equal(own, names)
+    np.testing.assert_array_equal(labels, names)
+    assert (row == X[3]).all()
+    assert label == names[3]
+
+
+class Unreadable(torch.utils.data.Dataset):
+    def __len__(self):
+        return 5
+
+
+def test_splits_that_cannot_be_followed_are_refused():
+    X, y = make_data()
+    for bad, match in [
+        (lambda X, y: Unreadable(), "Got a Unreadable without X and y"),
+        (lambda X, y: Dataset(X[:, :4], y), r"shape of those of X, \(6,\). Got \(4,\)"),
+        (lambda X, y: SimpleNamespace(X=X, y=y[:-1]), "must have one entry a row"),
+        (lambda X, y: Dataset(X, y + 1), r"labels that y has not: \[3\]"),
+    ]:
+        with pytest.raises(ValueError, match=match):
+            make_ensemble(2, make_net(train_split=halves(bad))).fit(X, y)
+    net = make_net(train_split=halves(Dataset))
+    with pytest.raises(ValueError, match="since the weights in DeepEnsembleClassifier belong to"):
+        make_ensemble(2, net).fit(X, y, sample_weight=np.ones(len(y)))
+    with pytest.raises(ValueError, match="since what a teacher or a kernel says in Distilled"):
+        DistilledClassifier(student=net).fit(X, y)
+    net = make_net(train_split=lambda kept, y: (kept, None), callbacks=[EarlyStopping()])
+    with pytest.raises(ValueError, match="but its train_split gives None"):
+        make_ensemble(2, net).fit(X, y)
 
 
 # -- interrupts ----------------------------------------------------------------------------

@@ -424,7 +424,7 @@ class NTKClassifier(FusedMembers):
         self._recipe = recipe
         members = []
         for seed, own in zip(seeds, weights, strict=True):
-            state = {f"body.{k}": v for k, v in plain.build(seed).state_dict().items()}
+            state = plain.build(seed).state_dict(prefix="body.")
             state |= {f"weight_{number}": one for number, one in enumerate(own)}
             state["shift"] = torch.tensor(1 / len(self.classes_))
             state["temperature"] = torch.tensor(self.temperature_)
