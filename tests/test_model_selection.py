@@ -9,8 +9,8 @@ from nets import ResidualMLP, make_net, weights_of
 from scipy.stats import loguniform
 from sklearn.base import clone
 from sklearn.datasets import make_classification
-from sklearn.exceptions import FitFailedWarning
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.exceptions import FitFailedWarning
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, make_scorer
