@@ -18,12 +18,11 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
 from skensemble._channels import require_channels
-from skensemble._engine import log_proba
 from skensemble._fitting import Given, Steps
 from skensemble._loader import FitData, Rows
 from skensemble._planning import try_module
 from skensemble._private import check_sample_weight, check_y
-from skensemble._recipe import Recipe
+from skensemble._recipe import Recipe, run_networks
 from skensemble._recipe_reading import read_recipe
 from skensemble._seeding import Purpose, purpose_seed
 from skensemble._sharding import SAMPLE_ROWS, recipe_key
@@ -276,25 +275,24 @@ class BaseNetworkClassifier(ClassifierMixin, BaseEstimator, ABC):
     def _networks(self) -> Sequence[nn.Module]:
         """Return the fitted modules, in evaluation mode."""
 
+    def _recipes(self) -> Sequence[Recipe]:
+        """Return the recipe of each fitted module."""
+        return [self._recipe] * len(self._networks())
+
     def _logits(self, X: Any) -> Iterator[tuple[slice, int, Tensor]]:
         """Yield rows, how many there are in all, and their logits ``(member, sample, class)``."""
         check_is_fitted(self)
         X = self._check_X(X, reset=False)
-        modules, recipe = self._networks(), self._recipe
+        modules, recipes = self._networks(), self._recipes()
         parameter = next(modules[0].parameters(), torch.empty(0))
-        rows = Rows(X, recipe.dtype, parameter.device)
+        rows = Rows(X, self._recipe.dtype, parameter.device)
         numbers = max(math.prod(X.shape[1:]), len(modules) * len(self.classes_))
         budget = _CHUNK_NUMBERS.get(parameter.device.type, _CHUNK_NUMBERS["cpu"])
         step = min(_CHUNK_ROWS, max(32, budget // numbers))
         for start in range(0, len(rows), step):
             where = slice(start, min(start + step, len(rows)))
             with torch.inference_mode():
-                x = rows.slice(where.start, where.stop)
-                each = [recipe.forward(module, x) for module in modules]
-                outputs = each[0].unsqueeze(0) if len(each) == 1 else torch.stack(each)
-                if recipe.rank1 is not None and outputs.dim() == 4:
-                    outputs = outputs.transpose(1, 2).flatten(0, 1)  # members of each network
-                logits = log_proba(outputs) if recipe.outputs_proba else outputs
+                logits = run_networks(modules, recipes, rows.slice(where.start, where.stop))
                 finite = logits.amax(-1).isfinite()  # a class may have no chance, not all
             if not finite.all():
                 rows.require_range(where.start, where.stop)

@@ -24,6 +24,7 @@ from torch import Tensor
 from skensemble._early_stopping import MemberEarlyStopping
 from skensemble._loader import Batch, MemberBatches, Rows, TrainingData
 from skensemble._masks import MemberMasks
+from skensemble._outputs import log_proba
 from skensemble._rates import MemberRates
 from skensemble._stacking import MemberStack
 from skensemble._states import is_extra, map_state
@@ -51,14 +52,6 @@ class MemberResult:
 
 class _StopTraining(Exception):
     """Raised inside the loop when no member has anything left to learn."""
-
-
-def log_proba(outputs: Tensor) -> Tensor:
-    """Turn the outputs of a module that returns probabilities into logits.
-
-    The offset is skorch's: it keeps the logarithm of an exact zero finite.
-    """
-    return (outputs + torch.finfo(outputs.dtype).eps).log()
 
 
 def _listens_to_batches(callback: Callback) -> bool:

@@ -9,12 +9,13 @@ import io
 import logging
 import os
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from skensemble._engine import log_proba
+from skensemble._recipe import run_networks
 
 
 class _Fused(nn.Module):
@@ -24,13 +25,15 @@ class _Fused(nn.Module):
         super().__init__()
         modules = [copy.deepcopy(module).cpu().float() for module in estimator._networks()]
         self.members = nn.ModuleList(modules).eval()
-        self._outputs_proba = estimator._recipe.outputs_proba
+        # A graph has its own layout and is exact.
+        self._recipes = [
+            replace(recipe, precision=None, channels_last=False) for recipe in estimator._recipes()
+        ]
         self._fuse = (estimator._fuse_proba,)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return probabilities."""
-        outputs = torch.stack([member(x) for member in self.members])
-        return self._fuse[0](log_proba(outputs) if self._outputs_proba else outputs)
+        return self._fuse[0](run_networks(list(self.members), self._recipes, x))
 
 
 def export_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:

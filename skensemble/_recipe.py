@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from torch.nn.parameter import UninitializedParameter
 
 from skensemble._channels import OnPart, part_columns
 from skensemble._early_stopping import MONITORS
+from skensemble._outputs import member_logits
 from skensemble._seeding import Purpose, purpose_seed, torch_seeded
 from skensemble.nn import MLP, BatchEnsemble, CifarResNet
 from skensemble.nn.batch_ensemble import FAST_WEIGHTS
@@ -273,6 +274,12 @@ class Recipe:
             if not _is_stackable(callback)
         ]
         return reasons
+
+
+def run_networks(modules: Sequence[nn.Module], recipes: Sequence[Recipe], x: Tensor) -> Tensor:
+    """Run networks on a batch, each as its own recipe says; return logits of members."""
+    outputs = [own.forward(module, x) for own, module in zip(recipes, modules, strict=True)]
+    return member_logits(outputs, [own.outputs_proba for own in recipes])
 
 
 def _accepted(maker: Callable[..., Any]) -> set[str]:

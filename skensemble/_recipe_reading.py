@@ -8,6 +8,7 @@ refused with an error that names the parameter; nothing is dropped in silence.
 from __future__ import annotations
 
 import inspect
+import math
 import numbers
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from skorch.dataset import ValidSplit
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from skensemble._recipe import Recipe
+from skensemble._recipe import ELEMENTWISE_OPTIMIZERS, Recipe
 
 _PREFIXES = (
     "module", "criterion", "optimizer", "iterator_train", "iterator_valid", "callbacks",
@@ -78,6 +79,7 @@ def _read_net(net: NeuralNetClassifier) -> Recipe:
     _check_names(net)
     _check_switches(net)
     _check_callbacks(net)
+    _check_rates(net)
     outputs_proba, class_weight, smoothing = _read_criterion(net)
     train = net.get_params_for("iterator_train")
     valid = net.get_params_for("iterator_valid")
@@ -168,6 +170,28 @@ def _check_callbacks(net: NeuralNetClassifier) -> None:
                 "Keep the best epoch with EarlyStopping(load_best=True) and write the fitted "
                 "estimator with save()."
             )
+
+
+def _check_rates(net: NeuralNetClassifier) -> None:
+    """Refuse a rate or decay that one member could not train with.
+
+    Members of different rates share an optimiser, which sees but one of them; a bad one would
+    go unnoticed there, or take the others with it. Other optimisers judge their own.
+    """
+    if net.optimizer not in ELEMENTWISE_OPTIMIZERS:
+        return
+    given = {"lr": net.lr, **net.get_params_for("optimizer")}
+    for name in ("lr", "weight_decay"):
+        if name in given and not _is_rate(given[name]):
+            parameter = name if name == "lr" else f"optimizer__{name}"
+            _refuse(parameter, "be a finite number of at least 0", given[name])
+
+
+def _is_rate(value: Any) -> bool:
+    is_number = isinstance(value, numbers.Real) or (
+        isinstance(value, Tensor) and value.numel() == 1 and not value.is_complex()
+    )
+    return is_number and 0 <= float(value) < math.inf
 
 
 def _read_criterion(net: NeuralNetClassifier) -> tuple[bool, Tensor | None, float]:

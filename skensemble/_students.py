@@ -34,6 +34,9 @@ class StudentClassifier(BaseNetworkClassifier):
     def _networks(self) -> Sequence[nn.Module]:
         return [network for student in self._students() for network in student._networks()]
 
+    def _recipes(self) -> Sequence[Recipe]:
+        return [recipe for student in self._students() for recipe in student._recipes()]
+
     def _students(self) -> list[Any]:
         """Return the networks that predict."""
         return self.estimators_

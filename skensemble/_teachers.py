@@ -16,9 +16,9 @@ from skorch import NeuralNetClassifier
 from torch import nn
 
 from skensemble._base import BaseNetworkClassifier
-from skensemble._engine import log_proba
 from skensemble._layers import Tap, find_taps, run_tapped
 from skensemble._loader import Rows
+from skensemble._recipe import run_networks
 from skensemble.ensemble import DeepEnsembleClassifier, NetworkClassifier
 
 _CHUNK_ROWS = 1024
@@ -184,13 +184,9 @@ class Teacher:
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         inner = self._inner
-        modules, recipe = list(inner._networks()), inner._recipe
-        rows = x.to(_like(modules[0]))
+        modules = list(inner._networks())
         with _evaluating(modules):
-            each = torch.stack([recipe.forward(module, rows) for module in modules])
-        logits = log_proba(each) if recipe.outputs_proba else each
-        if logits.dim() == 4:
-            logits = logits.transpose(1, 2).flatten(0, 1)
+            logits = run_networks(modules, inner._recipes(), x.to(_like(modules[0])))
         return inner._teaching(logits)[:, :, self._columns.to(logits.device)].to(x)
 
 

@@ -484,6 +484,9 @@ class DeepEnsembleClassifier(FusedMembers):
     def _networks(self) -> Sequence[nn.Module]:
         return [member.module_ for member in self.estimators_]
 
+    def _recipes(self) -> Sequence[Recipe]:
+        return [member._recipe for member in self.estimators_]  # a warm start may change it
+
     def _averaging(self) -> str:
         averaging = super()._averaging()
         if averaging == "auto":

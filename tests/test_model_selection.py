@@ -10,6 +10,7 @@ from scipy.stats import loguniform
 from sklearn.base import clone
 from sklearn.datasets import make_classification
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.exceptions import FitFailedWarning
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, make_scorer
@@ -323,13 +324,55 @@ def test_a_candidate_that_diverges_gets_the_error_score():
     found = []
     for kind in (GridSearchCV, StackedGridSearchCV):
         search = kind(NetworkClassifier(net, random_state=0), grid, cv=3, error_score=-1.0)
-        with pytest.warns(sklearn.exceptions.FitFailedWarning, match="3 fits failed out of a tot"):
+        with pytest.warns(FitFailedWarning, match="3 fits failed out of a tot"):
             found.append(search.fit(X, y).cv_results_["mean_test_score"])
     np.testing.assert_allclose(found[0], found[1], atol=ATOL)
     assert found[1][1] == -1.0
     search.set_params(error_score="raise")
     with pytest.raises(ArithmeticError, match="member 0 in epoch"):
         search.fit(X, y)
+
+
+class Climbing(torch.optim.SGD):
+    def __init__(self, params, lr, weight_decay=None):
+        super().__init__(params, lr=abs(lr), weight_decay=weight_decay or 0.0)
+
+
+BAD_RATES = [
+    {"lr": [0.01, -1.0]},
+    {"lr": [-1.0, 0.01]},
+    {"lr": [0.01, "1e-2"]},
+    {"lr": [np.inf, 0.01]},
+    {"lr": [0.01, np.nan]},
+    {"lr": [None, 0.01]},
+    {"optimizer__weight_decay": [0.0, None]},
+    {"optimizer__weight_decay": [0.1, "0.1"]},
+    {"optimizer__weight_decay": [-0.1, 0.1]},
+]
+
+
+@pytest.mark.parametrize("grid", BAD_RATES, ids=str)
+@pytest.mark.parametrize("taught", [False, True], ids=["network", "student"])
+@pytest.mark.filterwarnings("ignore:One or more of the test scores are non-finite")
+def test_a_bad_rate_fails_alone_and_as_in_grid_search(taught, grid):
+    X, y = data()
+    grid = {f"{'student' if taught else 'estimator'}__{k}": v for k, v in grid.items()}
+    one = student() if taught else NetworkClassifier(make_net(), random_state=0)
+    found = []
+    for kind in (GridSearchCV, StackedGridSearchCV):
+        search = kind(one, grid, cv=3)
+        with pytest.warns(FitFailedWarning, match="3 fits failed out of a total of 6"):
+            found.append(search.fit(X, y))
+        with pytest.raises(ValueError, match="must be a finite number of at least 0. Got"):
+            clone(search).set_params(error_score="raise").fit(X, y)
+    assert np.isnan(found[0].cv_results_["mean_test_score"]).sum() == 1
+    assert_equal_results(*found)
+
+
+def test_an_optimizer_of_ones_own_judges_its_rates():
+    X, y = data()
+    net = make_net(optimizer=Climbing, optimizer__weight_decay=None)
+    both(NetworkClassifier(net, random_state=0), {"estimator__lr": [0.01, -0.01]}, X, y)
 
 
 def test_bad_candidates_and_bad_data_fail_as_in_grid_search():

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from nets import make_net
+from nets import SoftmaxMLP, make_net
 from registry import cheap_net
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -22,6 +22,7 @@ from torch import nn
 
 import skensemble
 from skensemble import (
+    BatchEnsembleClassifier,
     DeepEnsembleClassifier,
     DistilledClassifier,
     NetworkClassifier,
@@ -43,6 +44,15 @@ class Custom(nn.Module):
 
     def forward(self, x):
         return self.layers(x)
+
+
+class WritesInput(nn.Module):
+    def __init__(self, in_shape, n_classes):
+        super().__init__()
+        self.layer = nn.Linear(in_shape[0], n_classes)
+
+    def forward(self, x):
+        return self.layer(x.mul_(0.5))
 
 
 @pytest.fixture(scope="module")
@@ -418,3 +428,31 @@ def test_torchvisions_mnasnet(tmp_path):
     fitted.save(tmp_path / "file")
     again = skensemble.load(tmp_path / "file", module=models.mnasnet0_5)
     np.testing.assert_array_equal(again.predict_proba(images), fitted.predict_proba(images))
+
+
+def exported(estimator, rows, path):
+    """Return what the graph of an estimator says of rows."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    estimator.export_onnx(path)
+    return onnxruntime.InferenceSession(path).run(["probabilities"], {"X": rows})[0]
+
+
+@pytest.mark.parametrize("proba", [False, True], ids=["logits", "proba"])
+@pytest.mark.parametrize("taught", [False, True], ids=["members", "students"])
+def test_onnx_of_members_that_share_their_weights(taught, proba, tmp_path):
+    rows = X.astype(np.float32)
+    net = make_net(SoftmaxMLP, criterion=nn.NLLLoss) if proba else cheap_net()
+    estimator = BatchEnsembleClassifier(net, 2, random_state=0)
+    if taught:
+        teacher = DeepEnsembleClassifier(cheap_net(), 2, random_state=0)
+        estimator = DistilledClassifier(teacher, estimator, n_students=2, random_state=0)
+    estimator.fit(rows, Y)
+    got = exported(estimator, rows, tmp_path / "file.onnx")
+    np.testing.assert_allclose(got, estimator.predict_proba(rows), atol=1e-5)
+
+
+def test_onnx_of_members_that_write_into_their_input(tmp_path):
+    rows = X.astype(np.float32)
+    ensemble = DeepEnsembleClassifier(WritesInput, 2, random_state=0).fit(rows, Y)
+    got = exported(ensemble, rows, tmp_path / "file.onnx")
+    np.testing.assert_allclose(got, ensemble.predict_proba(rows), atol=1e-5)

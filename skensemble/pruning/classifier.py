@@ -538,6 +538,9 @@ class PrunedClassifier(BaseNetworkClassifier):
     def _networks(self) -> Sequence[nn.Module]:
         return self.pruned_._networks()
 
+    def _recipes(self) -> Sequence[Recipe]:
+        return self.pruned_._recipes()
+
     def _fuse_proba(self, logits: Tensor) -> Tensor:
         return self.pruned_._fuse_proba(logits)
 
