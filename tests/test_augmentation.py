@@ -764,7 +764,7 @@ class Own(Augmentation):
 @pytest.mark.parametrize(
     "augmentation",
     ["mixup", CutMix(0.5), ["crop-flip", Cutout(2, (0.1, 0.2, 0.3))], ["cutmix", Own()], np.abs],
-    ids=str,
+    ids=["name", "object", "list", "own", "function"],
 )
 def test_files_pickles_clones_and_representations(augmentation, tmp_path):
     X, y = images()

@@ -132,7 +132,7 @@ def test_results_are_those_of_grid_search(settings, grid):
         DeepEnsembleClassifier(make_net(), 2, joint=True, random_state=0),
         SelfDistiller(make_net(), 1, random_state=0),
     ],
-    ids=str,
+    ids=["network", "dropout", "residual", "ensemble", "bootstrap", "joint", "self"],
 )
 def test_all_our_estimators_are_searched(estimator):
     X, y = data()
