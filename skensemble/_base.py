@@ -293,15 +293,21 @@ class BaseNetworkClassifier(ClassifierMixin, BaseEstimator, ABC):
             where = slice(start, min(start + step, len(rows)))
             with torch.inference_mode():
                 logits = run_networks(modules, recipes, rows.slice(where.start, where.stop))
-                finite = logits.amax(-1).isfinite()  # a class may have no chance, not all
-            if not finite.all():
-                rows.require_range(where.start, where.stop)
-                row = where.start + int((~finite).any(0).nonzero()[0])
-                raise ValueError(
-                    f"The networks must put out finite numbers. Got NaN or infinity for row {row} "
-                    "of X instead; are its features scaled as those that were learned?"
-                )
+                if not logits.sum().isfinite():  # in one cheap pass; then look closely
+                    self._check_outputs(rows, where, logits)
             yield where, len(rows), logits
+
+    @staticmethod
+    def _check_outputs(rows: Rows, where: slice, logits: Tensor) -> None:
+        """Refuse logits without a largest number; a class may have no chance, but not all."""
+        bad = ~logits.amax(-1).isfinite().all(0)
+        if bad.any():
+            rows.require_range(where.start, where.stop)
+            raise ValueError(
+                "The networks must put out finite numbers. Got NaN or infinity for row "
+                f"{where.start + int(bad.nonzero()[0])} of X instead; are its features scaled as "
+                "those that were learned?"
+            )
 
     def _collect(self, X: Any, fuse: Callable[[Tensor], Tensor], axis: int = 0) -> np.ndarray:
         """Apply `fuse` to the logits of each chunk and join the results along `axis`."""
