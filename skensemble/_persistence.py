@@ -11,23 +11,29 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from sklearn.base import clone
 from skorch import NeuralNetClassifier
-from torch import Tensor, nn
+from torch import Tensor
 
-import skensemble.nn as architectures
 from skensemble._augmenting import describe_augmentation, rebuild_augmentation
 from skensemble._engine import MemberResult
-from skensemble._recipe import ELEMENTWISE_OPTIMIZERS, FILLED, Recipe
-from skensemble._recipe_reading import ForgottenRecipe, read_recipe
+from skensemble._recipe_files import (
+    describe_recipe,
+    distinct,
+    is_json,
+    member_entries,
+    place_of,
+    read_recipes,
+    rebuild_source,
+    to_json,
+)
+from skensemble._recipe_reading import ForgottenRecipe
 from skensemble._states import extra_state, is_extra, versions, with_versions
 from skensemble.batch_ensemble import BatchEnsembleClassifier
 from skensemble.distillation import DistilledClassifier
@@ -62,11 +68,6 @@ _MEMBERS = {
 _FOUND = ("reg_", "temperature_", "layers_", "n_iter_", "generation_scores_")
 # What a pruned estimator counted.
 _COSTS = ("n_parameters_", "n_flops_", "sparsity_")
-_OPTIMIZERS = {cls.__name__: cls for cls in ELEMENTWISE_OPTIMIZERS}
-_PLAIN = ("outputs_proba", "label_smoothing", "lr", "max_epochs", "batch_size",
-          "valid_batch_size", "shuffle", "drop_last", "device", "in_shape", "n_classes",
-          "precision", "writes_input", "channels_last", "rank1", "linear", "part")  # fmt: skip
-_DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 # -- save --------------------------------------------------------------------------------
@@ -92,14 +93,18 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
         for name, value in state.items()
         if not is_extra(name)
     }
+    params, recipe = _params(estimator), describe_recipe(estimator._recipe, _source(estimator))
+    modules = distinct([member._recipe.module for member in members])
     about = {
         "format": FORMAT,
         "class": type(estimator).__name__,
-        "params": _params(estimator),
+        "params": params,
         "classes": _labels(estimator.classes_),
         "n_features_in": estimator.n_features_in_,
         "feature_names": getattr(estimator, "feature_names_in_", np.array([])).tolist(),
-        "recipe": _describe(estimator),
+        "recipe": recipe,
+        "module": place_of(estimator._recipe.module, modules),
+        "members": [_about_member(member, recipe, params, modules) for member in members],
         "pruned": [member._recipe.pruned for member in members],
         "around": around,
         "shared": _params(estimator._recipe_source()) if shared else None,
@@ -114,8 +119,28 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
     path = Path(path)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         file = Path(folder) / "file"
-        save_file(tensors, file, metadata={_KEY: _to_json(about, "the estimator")})
+        save_file(tensors, file, metadata={_KEY: to_json(about, "the estimator")})
         os.replace(file, path)
+
+
+def _source(estimator: Any) -> Any:
+    """Return what the user gave as the recipe of a network."""
+    source = getattr(estimator, _recipe_name(estimator))
+    return source.estimator if isinstance(source, BatchEnsembleClassifier) else source
+
+
+def _about_member(
+    member: Any, recipe: dict[str, Any], params: dict[str, Any], modules: list[Any]
+) -> dict[str, Any]:
+    """Describe where a member differs from its ensemble, as it may after a warm start."""
+    own = describe_recipe(member._recipe, _source(member))
+    settings = {name: value for name, value in _params(member).items() if name in params}
+    settings.pop("random_state")  # stands among the seeds
+    return {
+        "recipe": {name: value for name, value in own.items() if value != recipe[name]},
+        "params": {name: value for name, value in settings.items() if value != params[name]},
+        "module": place_of(member._recipe.module, modules),
+    }
 
 
 def _about_pruning(estimator: PrunedClassifier) -> dict[str, Any]:
@@ -123,7 +148,7 @@ def _about_pruning(estimator: PrunedClassifier) -> dict[str, Any]:
     params = estimator.get_params(deep=False)
     source = params.pop("estimator")
     params["skip"] = list(params["skip"])
-    missing = [name for name in ("method", "finetune") if not _is_json(params[name])]
+    missing = [name for name in ("method", "finetune") if not is_json(params[name])]
     for name in missing:
         params[name] = None
     return {
@@ -141,23 +166,13 @@ def _about_pruning(estimator: PrunedClassifier) -> dict[str, Any]:
 def _plain_extra(extra: dict[str, Any]) -> dict[str, Any]:
     """Return extra state, of which JSON must give back exactly what it took."""
     for name, value in extra.items():
-        if not _is_json(value) or json.loads(json.dumps(value)) != value:
+        if not is_json(value) or json.loads(json.dumps(value)) != value:
             raise ValueError(
                 "save() writes extra state that is made of numbers, strings, lists and dicts with "
                 f"strings for keys. Got a {type(value).__name__} as {name!r} of the module; use "
                 "pickle or joblib for it."
             )
     return extra
-
-
-def _to_json(value: Any, what: str) -> str:
-    try:
-        return json.dumps(value)
-    except TypeError as error:
-        raise ValueError(
-            f"save() writes plain numbers, strings, lists and dicts; {what} holds something "
-            f"else ({error}). Use pickle or joblib for it."
-        ) from error
 
 
 def _params(estimator: Any) -> dict[str, Any]:
@@ -179,7 +194,7 @@ def _plain(params: dict[str, Any]) -> dict[str, Any]:
         labels = list(params["class_weight"])
         params["class_weight"] = [_labels(np.array(labels)), list(params["class_weight"].values())]
     for name, value in params.items():
-        _to_json(value, f"the parameter {name!r}")
+        to_json(value, f"the parameter {name!r}")
     return params
 
 
@@ -200,53 +215,6 @@ def _labels(labels: np.ndarray) -> dict[str, Any]:
     return {"dtype": "object" if kind == "O" else labels.dtype.str, "values": labels.tolist()}
 
 
-def _describe(estimator: Any) -> dict[str, Any]:
-    """Describe the recipe, and list the parts of it that the file cannot carry."""
-    recipe: Recipe = estimator._recipe.narrow()
-    about: dict[str, Any] = {name: getattr(recipe, name) for name in _PLAIN}
-    about["rank1"], about["linear"] = estimator._recipe.rank1, estimator._recipe.linear
-    is_instance = isinstance(recipe.module, nn.Module)
-    maker = type(recipe.module) if is_instance else recipe.module
-    about["module"] = f"{maker.__module__}.{getattr(maker, '__qualname__', maker)}"
-    about["module_kwargs"] = recipe.module_kwargs
-    for name, value in recipe.module_kwargs.items():
-        _to_json(value, f"the module's argument {name!r}")
-    about["dtype"] = "float64" if recipe.dtype == torch.float64 else "float32"
-    weight = recipe.class_weight
-    about["class_weight"] = None if weight is None else weight.tolist()
-    about["optimizer"] = getattr(recipe.optimizer, "__name__", "?")
-    about["optimizer_kwargs"] = recipe.optimizer_kwargs
-    source = getattr(estimator, _recipe_name(estimator))
-    if isinstance(source, BatchEnsembleClassifier):
-        source = source.estimator
-    about["was_none"] = source is None
-    about["missing"] = _missing(recipe)
-    if "optimizer" in about["missing"]:
-        about["optimizer_kwargs"] = {}
-    return about
-
-
-def _missing(recipe: Recipe) -> list[str]:
-    missing = []
-    if recipe.optimizer not in ELEMENTWISE_OPTIMIZERS or not _is_json(recipe.optimizer_kwargs):
-        missing.append("optimizer")
-    if recipe.callbacks():
-        missing.append("callbacks")
-    if recipe.train_split is not None:
-        missing.append("train_split")
-    if recipe.compile:
-        missing.append("compile")
-    return missing
-
-
-def _is_json(value: Any) -> bool:
-    try:
-        json.dumps(value)
-    except TypeError:
-        return False
-    return True
-
-
 # -- load --------------------------------------------------------------------------------
 
 
@@ -257,8 +225,9 @@ def load(path: str | os.PathLike[str], module: Any = None) -> Any:
     ----------
     path : path-like
         The file.
-    module : Module class, factory or instance, default=None
-        The network's architecture, where it is not one of :mod:`skensemble.nn`.
+    module : Module class, factory or instance, or list of them, default=None
+        The network's architecture, where it is not one of :mod:`skensemble.nn`; a list, one a
+        member, where a warm start gave members several.
 
     Returns
     -------
@@ -309,12 +278,12 @@ def _load_networks(
     about: dict[str, Any], tensors: dict[str, Tensor], module: Any, path: Any
 ) -> Any:
     cls = _CLASSES[about["class"]]
-    recipe = _recipe(about["recipe"], _architecture(about["recipe"], module))
+    recipe, recipes, sources = read_recipes(about, module)
     params = _plain_params(about["params"])
     if params.pop("teacher", False):
         params["teacher"] = ForgottenRecipe(("teacher",))
     name = "student" if cls is DistilledClassifier else "estimator"
-    source = _estimator(about["recipe"], recipe)
+    source = rebuild_source(about["recipe"], recipe)
     if about["shared"] is not None:
         source = BatchEnsembleClassifier(source, **_plain_params(about["shared"]))
     estimator = cls(**{name: source}, **params)
@@ -327,21 +296,22 @@ def _load_networks(
         MemberResult(state, history)
         for state, history in zip(states, about["histories"], strict=True)
     ]
-    pruned = about.get("pruned") or [[]] * len(results)
-    recipes = [replace(recipe, pruned=tuple(cuts)) for cuts in pruned]
     try:
         if about["class"] not in _MEMBERS:
             estimator._set_result(recipes[0], results[0])
             return estimator
-        estimator._recipe = recipes[0]
+        estimator._recipe = recipe
         members = [
             estimator._make_member(own, seed, result)
             for own, seed, result in zip(recipes, about["seeds"], results, strict=True)
         ]
     except RuntimeError as error:  # torch's word for weights that do not fit
+        asked = sorted({repr(own.module) for own in recipes})
         raise ValueError(
-            f"The weights in {path} do not fit the module {recipe.module!r}: {error}"
+            f"The weights in {path} do not fit the module {', '.join(asked)}: {error}"
         ) from error
+    for member, entry, own in zip(members, member_entries(about), sources, strict=True):
+        member.set_params(**_plain_params(entry["params"]), **own)
     setattr(estimator, _MEMBERS[about["class"]], members)
     if cls is DeepEnsembleClassifier:
         estimator._root, estimator._numbers = about["root"], about["numbers"]
@@ -357,7 +327,7 @@ def _plain_params(params: dict[str, Any]) -> dict[str, Any]:
     params = dict(params)
     if "augmentation" in params:
         params["augmentation"] = rebuild_augmentation(params["augmentation"])
-    if isinstance(params["class_weight"], list):
+    if isinstance(params.get("class_weight"), list):
         labels, weights = params["class_weight"]
         params["class_weight"] = dict(zip(_array(labels).tolist(), weights, strict=True))
     return params
@@ -393,66 +363,6 @@ def _member_state(about: dict[str, Any], tensors: dict[str, Tensor], number: int
     if "versions" not in about:  # files written before they were kept
         return state
     return with_versions({**state, **about["extra"][number]}, about["versions"][number])
-
-
-def _architecture(about: dict[str, Any], module: Any) -> Any:
-    if module is not None:
-        return module
-    package, _, name = about["module"].rpartition(".")
-    if package.startswith(architectures.__name__ + ".") and name in architectures.__all__:
-        return getattr(architectures, name)
-    raise ValueError(
-        f"The file's network is of the class {about['module']}, which load() does not import by "
-        f"itself. Pass it: load(path, module={name})."
-    )
-
-
-def _recipe(about: dict[str, Any], module: Any) -> Recipe:
-    values = {name: about[name] for name in _PLAIN}
-    values["in_shape"] = tuple(values["in_shape"])
-    values["part"] = None if values["part"] is None else tuple(values["part"])
-    weight = about["class_weight"]
-    return replace(
-        Recipe(module),
-        **values,
-        module_kwargs=about["module_kwargs"],
-        dtype=_DTYPES[about["dtype"]],
-        class_weight=None if weight is None else torch.tensor(weight),
-        optimizer=_OPTIMIZERS.get(about["optimizer"], torch.optim.Adam),
-        optimizer_kwargs=about["optimizer_kwargs"],
-    )
-
-
-def _estimator(about: dict[str, Any], recipe: Recipe) -> Any:
-    """Rebuild the recipe the user gave, as far as the file carries it."""
-    if about["was_none"]:
-        return None
-    if about["missing"]:
-        return ForgottenRecipe(tuple(about["missing"]))
-    own = {k: v for k, v in recipe.module_kwargs.items() if k not in FILLED}
-    criterion: dict[str, Any] = {} if recipe.class_weight is None else {
-        "criterion__weight": recipe.class_weight
-    }  # fmt: skip
-    if recipe.label_smoothing:
-        criterion["criterion__label_smoothing"] = recipe.label_smoothing
-    net = NeuralNetClassifier(
-        recipe.module,
-        criterion=nn.NLLLoss if recipe.outputs_proba else nn.CrossEntropyLoss,
-        optimizer=recipe.optimizer,
-        lr=recipe.lr,
-        max_epochs=recipe.max_epochs,
-        batch_size=recipe.batch_size,
-        iterator_train__shuffle=recipe.shuffle,
-        iterator_train__drop_last=recipe.drop_last,
-        iterator_valid__batch_size=recipe.valid_batch_size,
-        train_split=None,
-        device=recipe.device,
-        **criterion,
-        **{f"module__{key}": value for key, value in own.items()},
-        **{f"optimizer__{key}": value for key, value in recipe.optimizer_kwargs.items()},
-    )
-    read_recipe(net)
-    return net
 
 
 def _array(about: dict[str, Any]) -> np.ndarray:

@@ -246,7 +246,7 @@ class Recipe:
         """Return fresh copies of the user's callbacks, parameters applied."""
         if self.net is None or self.net.callbacks == "disable" or not self.net.callbacks:
             return []
-        net = copy.copy(self.net)
+        net = same_net(self.net)
         net.callbacks = copy.deepcopy(self.net.callbacks)
         net.initialize_callbacks()
         return [
@@ -274,6 +274,16 @@ class Recipe:
             if not _is_stackable(callback)
         ]
         return reasons
+
+
+def same_net(net: NeuralNetClassifier) -> NeuralNetClassifier:
+    """Return a net with the same parameters, which stay when the first one's are set anew.
+
+    ``copy.copy`` would write and read a fitted network's weights.
+    """
+    twin = object.__new__(type(net))
+    vars(twin).update(vars(net))
+    return twin
 
 
 def run_networks(modules: Sequence[nn.Module], recipes: Sequence[Recipe], x: Tensor) -> Tensor:

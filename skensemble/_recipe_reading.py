@@ -28,7 +28,7 @@ from skorch.dataset import ValidSplit
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from skensemble._recipe import ELEMENTWISE_OPTIMIZERS, Recipe
+from skensemble._recipe import ELEMENTWISE_OPTIMIZERS, Recipe, same_net
 
 _PREFIXES = (
     "module", "criterion", "optimizer", "iterator_train", "iterator_valid", "callbacks",
@@ -99,7 +99,7 @@ def _read_net(net: NeuralNetClassifier) -> Recipe:
         shuffle=_switch("iterator_train__shuffle", train.get("shuffle", True)),
         drop_last=_switch("iterator_train__drop_last", train.get("drop_last", False)),
         train_split=_read_split(net),
-        net=net,
+        net=same_net(net),  # the user's own may get other parameters
         device=str(net.device),
         compile=_switch("compile", net.compile),
         compile_kwargs=net.get_params_for("compile"),

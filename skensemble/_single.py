@@ -55,3 +55,14 @@ def _to_device(module: nn.Module, device: str) -> nn.Module:
     if torch.device(device).type == "cuda" and not torch.cuda.is_available():
         return module
     return module.to(device)
+
+
+def check_same_device(kept: nn.Module, recipe: Recipe) -> None:
+    """Refuse new members on another device than those that a warm start keeps."""
+    like = next(kept.parameters(), torch.empty(0)).device
+    wanted = torch.device(recipe.device)
+    if (wanted.type, wanted.index or 0) != (like.type, like.index or 0):
+        raise ValueError(
+            "With warm_start=True the recipe's 'device' must stay that of the members there are, "
+            f"{str(like)!r}. Got {recipe.device!r} instead."
+        )

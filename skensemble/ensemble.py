@@ -22,7 +22,7 @@ from skensemble._private import Interval, RealNotInt, StrOptions, fit_context
 from skensemble._recipe import Recipe
 from skensemble._seeding import Purpose, member_seed, purpose_seed, root_seed
 from skensemble._sharding import Member, Training
-from skensemble._single import SingleModule
+from skensemble._single import SingleModule, check_same_device
 from skensemble.objectives import SumCrossEntropy
 
 __all__ = ["DeepEnsembleClassifier", "NetworkClassifier"]
@@ -392,6 +392,7 @@ class DeepEnsembleClassifier(FusedMembers):
                 f"were trained with, {old.part and old.part[1]}. Got {self.channel_splits} instead."
             )
         data.require_range(old.dtype)
+        check_same_device(self.estimators_[0].module_, recipe)
         return replace(recipe, dtype=old.dtype)
 
     @staticmethod
@@ -443,7 +444,7 @@ class DeepEnsembleClassifier(FusedMembers):
 
     def _make_member(self, recipe: Recipe, seed: int, result: MemberResult) -> NetworkClassifier:
         member = NetworkClassifier(
-            self.estimator,
+            self.estimator if recipe.net is None else recipe.net,
             augmentation=self.augmentation,
             class_weight=self.class_weight,
             precision=self.precision,

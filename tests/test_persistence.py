@@ -1,5 +1,6 @@
 """What is written can be read, by people who trust the file and by those who do not."""
 
+import copy
 import json
 import pickle
 
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from nets import SoftmaxMLP, make_net
+from nets import ResidualMLP, SoftmaxMLP, make_net
 from registry import cheap_net
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -28,6 +29,7 @@ from skensemble import (
     NetworkClassifier,
     SelfDistiller,
 )
+from skensemble._teachers import Teacher
 from skensemble.nn import CifarResNet
 from skensemble.objectives import LabelTerm
 
@@ -223,6 +225,13 @@ def test_arguments_that_are_not_plain_are_named(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def exported(estimator, rows, path):
+    """Return what the graph of an estimator says of rows."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    estimator.export_onnx(path)
+    return onnxruntime.InferenceSession(path).run(["probabilities"], {"X": rows})[0]
+
+
 @pytest.mark.parametrize("averaging", ["proba", "logit", "vote"])
 def test_onnx(averaging, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
@@ -263,6 +272,133 @@ def test_onnx_of_a_residual_network(tmp_path):
     for n_rows in (1, 7):
         (proba,) = session.run(None, {"X": images[:n_rows]})
         np.testing.assert_allclose(proba, fitted.predict_proba(images[:n_rows]), atol=1e-5)
+
+
+# -- recipes that a warm start changed ------------------------------------------------------
+
+
+def instance(activation):
+    """Return a recipe of an instance, which has no name of its own."""
+    return make_net(nn.Sequential(nn.Linear(4, 6), activation, nn.Linear(6, 3)))
+
+
+CHANGES = {
+    "width": (cheap_net(), {"estimator__module__hidden": (5, 4)}),
+    "module": (cheap_net(), {"estimator": make_net(ResidualMLP)}),
+    "probabilities": (cheap_net(), {"estimator": make_net(SoftmaxMLP, criterion=nn.NLLLoss)}),
+    "from probabilities": (make_net(SoftmaxMLP, criterion=nn.NLLLoss), {"estimator": cheap_net()}),
+    "writes its input": (cheap_net(), {"estimator": make_net(WritesInput)}),
+    "precision": (cheap_net(), {"precision": "bf16"}),
+    "rate": (cheap_net(), {"estimator__lr": 0.01}),
+    "activation": (instance(nn.ReLU()), {"estimator": instance(nn.Tanh())}),
+}
+# What load() is told of the kept members' module, and of the new ones'.
+PASSED = {
+    "module": (None, ResidualMLP),
+    "probabilities": (None, SoftmaxMLP),
+    "from probabilities": (SoftmaxMLP, None),
+    "writes its input": (None, WritesInput),
+    "activation": (CHANGES["activation"][0].module, CHANGES["activation"][1]["estimator"].module),
+}
+
+
+def grown(name, n_estimators=4, **kwargs):
+    """Return an ensemble whose last members have another recipe than its first two."""
+    net, change = copy.deepcopy(CHANGES[name])
+    rows = X.astype(np.float32)
+    ensemble = DeepEnsembleClassifier(net, 2, warm_start=True, random_state=0, **kwargs)
+    before = ensemble.fit(rows, Y).predict_members(rows)
+    ensemble.set_params(n_estimators=n_estimators, **change).fit(rows, Y)
+    return ensemble, rows, before
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_members_predict_by_their_own_recipe(name, tmp_path):
+    ensemble, rows, before = grown(name)
+    members = ensemble.predict_members(rows)
+    np.testing.assert_array_equal(members[:2], before)
+    for member, said in zip(ensemble, members, strict=True):
+        np.testing.assert_allclose(said, member.predict_proba(rows), atol=1e-7)
+    again = pickle.loads(pickle.dumps(ensemble))
+    np.testing.assert_array_equal(again.predict_members(rows), members)
+    ask = Teacher(ensemble, ensemble.classes_)
+    said = ask(torch.from_numpy(rows)).softmax(-1).detach().numpy()
+    np.testing.assert_allclose(said, members, atol=1e-6)
+    if name != "precision":
+        got = exported(ensemble, rows, tmp_path / "graph.onnx")
+        np.testing.assert_allclose(got, ensemble.predict_proba(rows), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_each_members_recipe_is_in_the_file(name, tmp_path):
+    ensemble, rows, _ = grown(name)
+    ensemble.save(tmp_path / "file")
+    old, new = PASSED.get(name, (None, None))
+    again = skensemble.load(tmp_path / "file", module=[old, old, new, new])
+    np.testing.assert_array_equal(again.predict_members(rows), ensemble.predict_members(rows))
+    for one, other in zip(again, ensemble, strict=True):
+        assert one.precision == other.precision
+        assert one.estimator.lr == other.estimator.lr == other._recipe.lr
+        refitted, expected = clone(one).fit(rows, Y), clone(other).fit(rows, Y)
+        np.testing.assert_array_equal(refitted.predict_proba(rows), expected.predict_proba(rows))
+    again.save(tmp_path / "again")
+    twice = skensemble.load(tmp_path / "again", module=[old, old, new, new])
+    np.testing.assert_array_equal(twice.predict_members(rows), ensemble.predict_members(rows))
+    one = again.set_params(n_estimators=5).fit(rows, Y)[4].predict_proba(rows)
+    ensemble.set_params(n_estimators=5).fit(rows, Y)
+    np.testing.assert_array_equal(one, ensemble[4].predict_proba(rows))
+
+
+def test_one_module_is_passed_where_only_one_is_unknown(tmp_path):
+    ensemble, rows, _ = grown("module")
+    ensemble.save(tmp_path / "file")
+    again = skensemble.load(tmp_path / "file", module=ResidualMLP)
+    np.testing.assert_array_equal(again.predict_members(rows), ensemble.predict_members(rows))
+    with pytest.raises(ValueError, match=r"nets\.ResidualMLP.*module=ResidualMLP"):
+        skensemble.load(tmp_path / "file")
+
+
+def test_modules_that_one_cannot_stand_for_are_asked_for(tmp_path):
+    ensemble, _, _ = grown("activation")
+    ensemble.save(tmp_path / "file")
+    relu, tanh = PASSED["activation"]
+    each = r"2 modules that.*module=\[Sequential, Sequential, Sequential, Sequential\]"
+    for module in (None, relu):
+        with pytest.raises(ValueError, match=each):
+            skensemble.load(tmp_path / "file", module=module)
+    with pytest.raises(ValueError, match=r"one a member, here 4. Got 2 of them instead"):
+        skensemble.load(tmp_path / "file", module=[relu, tanh])
+
+
+def test_a_recipe_that_no_member_has(tmp_path):
+    ensemble, rows, before = grown("module", n_estimators=2)
+    np.testing.assert_array_equal(ensemble.predict_members(rows), before)
+    ensemble.save(tmp_path / "file")
+    again = skensemble.load(tmp_path / "file")
+    np.testing.assert_array_equal(again.predict_members(rows), before)
+    with pytest.raises(ValueError, match=r"does not hold its \('module',\)"):
+        again.set_params(n_estimators=3).fit(rows, Y)
+
+
+def test_files_with_one_recipe_for_all_are_still_read(fitted, tmp_path):
+    ensemble, frame = fitted
+    ensemble.save(tmp_path / "file")
+    with safe_open(tmp_path / "file", "pt") as file:
+        about = json.loads(file.metadata()["skensemble"])
+    del about["members"], about["module"]
+    tensors = load_file(tmp_path / "file")
+    save_file(tensors, tmp_path / "old", metadata={"skensemble": json.dumps(about)})
+    again = skensemble.load(tmp_path / "old")
+    np.testing.assert_array_equal(again.predict_proba(frame), ensemble.predict_proba(frame))
+
+
+def test_members_stay_on_their_device():
+    ensemble = DeepEnsembleClassifier(cheap_net(), 2, warm_start=True, random_state=0).fit(X, Y)
+    before = ensemble.predict_proba(X)
+    ensemble.set_params(n_estimators=3, estimator__device="cuda")
+    with pytest.raises(ValueError, match="'device' must stay .* 'cpu'. Got 'cuda' instead"):
+        ensemble.fit(X, Y)
+    np.testing.assert_array_equal(ensemble.predict_proba(X), before)
 
 
 # -- students ------------------------------------------------------------------------------
@@ -428,13 +564,6 @@ def test_torchvisions_mnasnet(tmp_path):
     fitted.save(tmp_path / "file")
     again = skensemble.load(tmp_path / "file", module=models.mnasnet0_5)
     np.testing.assert_array_equal(again.predict_proba(images), fitted.predict_proba(images))
-
-
-def exported(estimator, rows, path):
-    """Return what the graph of an estimator says of rows."""
-    onnxruntime = pytest.importorskip("onnxruntime")
-    estimator.export_onnx(path)
-    return onnxruntime.InferenceSession(path).run(["probabilities"], {"X": rows})[0]
 
 
 @pytest.mark.parametrize("proba", [False, True], ids=["logits", "proba"])
