@@ -55,8 +55,8 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from skensemble import NetworkClassifier, PrunedClassifier
-from skensemble._planning import count_macs
 from skensemble.nn import VGG, CifarResNet, WideResNet
+from skensemble.nn._costs import count_macs
 
 PACKAGES = ("torch", "numpy", "scikit-learn", "skorch", "torch-pruning", "skensemble")
 SHARES = (0.7, 0.5, 0.3)

@@ -12,15 +12,16 @@ from skensemble import (
     preprocessing,
     pruning,
 )
-from skensemble._base import MemberDivergedError
-from skensemble._persistence import load
-from skensemble.batch_ensemble import BatchEnsembleClassifier
-from skensemble.distillation import DistilledClassifier
-from skensemble.ensemble import DeepEnsembleClassifier, NetworkClassifier
+from skensemble._base.errors import MemberDivergedError
+from skensemble._files.states import load
+from skensemble.distillation.classifier import DistilledClassifier
+from skensemble.distillation.generations import SelfDistiller
+from skensemble.ensembles.batch_ensemble import BatchEnsembleClassifier
+from skensemble.ensembles.ensemble import DeepEnsembleClassifier
+from skensemble.ensembles.network import NetworkClassifier
 from skensemble.model_selection import StackedGridSearchCV, StackedRandomizedSearchCV
 from skensemble.ntk.classifier import NTKClassifier
 from skensemble.pruning.classifier import PrunedClassifier
-from skensemble.self_distillation import SelfDistiller
 
 __version__ = "0.1.0"
 

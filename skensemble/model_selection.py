@@ -18,8 +18,9 @@ from sklearn.model_selection import (
 )
 from sklearn.utils import _safe_indexing, indexable
 
-from skensemble._base import BaseNetworkClassifier
-from skensemble._fitting import Given, Outcome, fit_together
+from skensemble._base.classifier import BaseNetworkClassifier
+from skensemble._fits.given import Given
+from skensemble._fits.running import Outcome, fit_together
 from skensemble._private import check_y
 
 __all__ = ["StackedGridSearchCV", "StackedRandomizedSearchCV"]

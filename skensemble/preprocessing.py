@@ -11,13 +11,14 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skorch import NeuralNetClassifier
 from torch import nn
 
-from skensemble._base import BaseNetworkClassifier
-from skensemble._channels import part_columns, require_channels
-from skensemble._loader import Rows
+from skensemble._base.classifier import BaseNetworkClassifier
+from skensemble._base.features import teacher_features
+from skensemble._base.fitted import is_fitted, unwrap
+from skensemble._data.rows import Rows
 from skensemble._private import Interval, StrOptions, check_feature_names_in, fit_context
-from skensemble._recipe_reading import read_recipe
+from skensemble._recipes.reading import read_recipe
 from skensemble._seeding import root_seed
-from skensemble._teachers import is_fitted, teacher_features, unwrap
+from skensemble.nn._channels import part_columns, require_channels
 
 __all__ = ["ChannelSplit", "ModuleFeatures"]
 

@@ -26,8 +26,7 @@ from skensemble import (
     StackedGridSearchCV,
     losses,
 )
-from skensemble._augmenting import read_augmentation
-from skensemble._loader import Batch
+from skensemble._data.batches import Batch
 from skensemble._seeding import Purpose, purpose_seed
 from skensemble.augmentation import (
     Augmentation,
@@ -40,6 +39,7 @@ from skensemble.augmentation import (
     Transform,
     mixed,
 )
+from skensemble.augmentation.names import read_augmentation
 from skensemble.metrics import pairwise_kl
 from skensemble.nn import MLP
 from skensemble.perturbation import Gaussian

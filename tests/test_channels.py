@@ -20,10 +20,11 @@ from skensemble import (
     PrunedClassifier,
     StackedGridSearchCV,
 )
-from skensemble._channels import Columns, part_columns
-from skensemble._planning import make_plan
-from skensemble._stacking import GraphStack, LoopStack, VmapStack
+from skensemble._engine.graph_stack import GraphStack
+from skensemble._engine.planning import make_plan
+from skensemble._engine.stacks import LoopStack, VmapStack
 from skensemble.nn import MLP
+from skensemble.nn._channels import Columns, part_columns
 from skensemble.preprocessing import ChannelSplit, ModuleFeatures
 
 
@@ -42,7 +43,7 @@ def kinds_of_stacks(monkeypatch):
         kinds.append((plan.kind, plan.size))
         return plan
 
-    monkeypatch.setattr("skensemble._sharding.make_plan", spy)
+    monkeypatch.setattr("skensemble._engine.training.make_plan", spy)
     return kinds
 
 

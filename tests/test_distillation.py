@@ -24,8 +24,9 @@ from sklearn.datasets import load_digits
 from sklearn.ensemble import RandomForestClassifier
 
 from skensemble import DeepEnsembleClassifier, DistilledClassifier, NetworkClassifier
+from skensemble._engine.graph_stack import GraphStack
+from skensemble._engine.stacks import LoopStack, VmapStack
 from skensemble._seeding import Purpose, member_seed, purpose_seed
-from skensemble._stacking import GraphStack, LoopStack, VmapStack
 
 TERMS = (
     "label", "logit", "feature", "hint", "attention", "relation", "truncated", "adaptive",
@@ -221,7 +222,7 @@ def taught(module):
 def test_students_are_the_same_stacked_and_alone(monkeypatch, objective, module, kind):
     X, y, net, ensemble = taught(module)
     seen = []
-    from skensemble._engine import StackNet
+    from skensemble._engine.net import StackNet
 
     train = StackNet.train
     monkeypatch.setattr(

@@ -16,8 +16,9 @@ from sklearn.datasets import load_iris
 from skorch.callbacks import EarlyStopping
 from skorch.dataset import ValidSplit
 
-from skensemble import DeepEnsembleClassifier, MemberDivergedError, _sharding
-from skensemble._sharding import make_shards, shard_device
+from skensemble import DeepEnsembleClassifier, MemberDivergedError
+from skensemble._engine import training as _sharding
+from skensemble._engine.shards import make_shards, shard_device
 
 MEMBERS = 5
 

@@ -27,7 +27,7 @@ from skorch.dataset import Dataset, ValidSplit
 from skorch.helper import predefined_split
 
 from skensemble import DeepEnsembleClassifier, DistilledClassifier, NetworkClassifier
-from skensemble._engine import StackNet
+from skensemble._engine.net import StackNet
 from skensemble._seeding import member_seed
 from skensemble.metrics import negative_log_likelihood
 from skensemble.nn import MLP
@@ -148,7 +148,7 @@ def test_prediction_in_chunks_is_prediction_at_once(fitted, monkeypatch):
     np.testing.assert_allclose(
         ensemble.predict_members(many), np.tile(whole, (1, 150, 1)), atol=1e-12
     )
-    monkeypatch.setattr("skensemble._base._CHUNK_ROWS", 7)
+    monkeypatch.setattr("skensemble._base.classifier._CHUNK_ROWS", 7)
     np.testing.assert_allclose(ensemble.predict_members(X), whole, atol=1e-12)
     np.testing.assert_array_equal(ensemble.predict(X), whole.mean(0).argmax(1))
 

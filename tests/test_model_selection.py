@@ -34,10 +34,10 @@ from skensemble import (
     SelfDistiller,
     StackedGridSearchCV,
     StackedRandomizedSearchCV,
-    _fitting,
-    _sharding,
     model_selection,
 )
+from skensemble._engine import training as _sharding
+from skensemble._fits import running as _fitting
 
 ATOL = 1e-8
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from skensemble import DeepEnsembleClassifier
-from skensemble._recipe_reading import read_recipe
-from skensemble._stacking import LoopStack, VmapStack
+from skensemble._engine.stacks import LoopStack, VmapStack
+from skensemble._recipes.reading import read_recipe
 from skensemble.datasets import make_multiview_classification
 from skensemble.nn import MLP, MultiViewNet, gradient_descent, multiview
 from skensemble.nn.multiview import pooled_smoothed_relu, smoothed_relu

@@ -15,9 +15,9 @@ from torchvision.models import mobilenet_v2, resnet18
 
 import skensemble.nn as architectures
 from skensemble import DeepEnsembleClassifier, NetworkClassifier, load
-from skensemble._engine import StackNet
-from skensemble._recipe_reading import read_recipe
-from skensemble._stacking import VmapStack
+from skensemble._engine.net import StackNet
+from skensemble._engine.stacks import VmapStack
+from skensemble._recipes.reading import read_recipe
 from skensemble.nn import (
     MLP,
     VGG,

@@ -8,10 +8,11 @@ from skorch.callbacks import LRScheduler
 from torch import nn
 
 from skensemble import DeepEnsembleClassifier
-from skensemble._engine import StackNet
-from skensemble._recipe_reading import read_recipe
+from skensemble._engine.graph_stack import GraphStack
+from skensemble._engine.net import StackNet
+from skensemble._engine.stacks import LoopStack, VmapStack
+from skensemble._recipes.reading import read_recipe
 from skensemble._seeding import Purpose, member_seed, purpose_seed
-from skensemble._stacking import GraphStack, LoopStack, VmapStack
 from skensemble.nn import MLP
 
 ROOT = 7

@@ -29,7 +29,7 @@ from skensemble import (
     NetworkClassifier,
     SelfDistiller,
 )
-from skensemble._teachers import Teacher
+from skensemble.distillation.teachers import Teacher
 from skensemble.nn import CifarResNet
 from skensemble.objectives import LabelTerm
 

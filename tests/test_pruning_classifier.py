@@ -26,7 +26,7 @@ from skensemble import (
     SelfDistiller,
     StackedGridSearchCV,
 )
-from skensemble._sharding import Training
+from skensemble._engine.training import Training
 from skensemble.augmentation import MixUp
 from skensemble.metrics import surplus
 from skensemble.nn import CifarResNet

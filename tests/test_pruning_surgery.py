@@ -15,8 +15,8 @@ from torch import nn
 import skensemble.nn
 from skensemble.nn.narrowing import SelectBatchNorm2d, cut
 from skensemble.pruning import CannotPrune
+from skensemble.pruning.choosing import How
 from skensemble.pruning.coupled import Coupling, plan_coupled
-from skensemble.pruning.operation import How
 from skensemble.pruning.surgery import check_same, find_channels, make_cuts
 
 IMAGE = (3, 8, 8)

@@ -33,9 +33,10 @@ from skorch.dataset import ValidSplit
 from torch import nn
 
 from skensemble import DeepEnsembleClassifier, NetworkClassifier
-from skensemble._engine import StackNet
-from skensemble._recipe_reading import read_recipe
-from skensemble._stacking import GraphStack, LoopStack
+from skensemble._engine.graph_stack import GraphStack
+from skensemble._engine.net import StackNet
+from skensemble._engine.stacks import LoopStack
+from skensemble._recipes.reading import read_recipe
 from skensemble.nn import MLP, CifarResNet
 
 

@@ -27,7 +27,7 @@ from skensemble import (
     MemberDivergedError,
     NetworkClassifier,
 )
-from skensemble._engine import StackNet
+from skensemble._engine.net import StackNet
 from skensemble._seeding import member_seed
 from skensemble.metrics import negative_log_likelihood
 
@@ -36,7 +36,7 @@ from skensemble.metrics import negative_log_likelihood
 
 def poisoned(n_members, share=0.5, root=0):
     """Tell which members of `Fragile` cannot be trained."""
-    from skensemble._recipe_reading import read_recipe
+    from skensemble._recipes.reading import read_recipe
 
     recipe = read_recipe(make_net(Fragile, module__share=share)).bind(np.ones((2, 6)), 3)
     births = [recipe.build(member_seed(root, number)) for number in range(n_members)]
@@ -137,7 +137,7 @@ class OneByOne(NeuralNetClassifier):
 
 def skorch_member(net, member, X, y, X_valid, y_valid, epochs):
     """Train one member by skorch with skorch's ``EarlyStopping``."""
-    from skensemble._recipe_reading import read_recipe
+    from skensemble._recipes.reading import read_recipe
     from skensemble._seeding import Purpose, generator
 
     module = read_recipe(net).bind(X, 3).build(member.random_state)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skensemble._loader import Batch
+from skensemble._data.batches import Batch
 
 Draws = Sequence[np.random.Generator]
 

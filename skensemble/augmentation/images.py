@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from skensemble._loader import Batch
+from skensemble._data.batches import Batch
 from skensemble.augmentation.base import Augmentation, Draws, check_image, mixed, require
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skensemble._loader import Batch
+from skensemble._data.batches import Batch
 from skensemble._seeding import torch_seeded
 from skensemble.augmentation.base import Augmentation, Draws, check_image, require, weighed
 

@@ -13,14 +13,15 @@ import torch
 from joblib import Parallel, delayed
 from torch import Tensor, nn
 
-from skensemble._engine import MemberResult
-from skensemble._fitting import Given, Steps, fit_alone
-from skensemble._fusion import FusedMembers
-from skensemble._loader import FitData, Rows
+from skensemble._base.fusion import FusedMembers
+from skensemble._data.rows import FitData, Rows
+from skensemble._engine.net import MemberResult
+from skensemble._fits.given import Given, Steps
+from skensemble._fits.running import fit_alone
 from skensemble._private import Interval, StrOptions, fit_context
-from skensemble._recipe import Recipe
+from skensemble._recipes.recipe import Recipe
 from skensemble._seeding import Purpose, generator, member_seed, root_seed
-from skensemble.ensemble import NetworkClassifier
+from skensemble.ensembles.network import NetworkClassifier
 from skensemble.ntk import solvers
 from skensemble.ntk.descent import descend
 from skensemble.ntk.gradients import Gradients

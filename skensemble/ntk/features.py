@@ -12,9 +12,9 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
-from skensemble._loader import Rows
+from skensemble._data.rows import Rows
 from skensemble._private import Interval, StrOptions, fit_context
-from skensemble._recipe_reading import read_recipe
+from skensemble._recipes.reading import read_recipe
 from skensemble._seeding import Purpose, generator, root_seed
 from skensemble.ntk.gradients import Gradients
 from skensemble.ntk.kernels import exact_products, parts_of

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from skensemble._loader import Batch
+from skensemble._data.batches import Batch
 from skensemble._seeding import Purpose, purpose_seed
 from skensemble.augmentation import Augmentation
 from skensemble.objectives.base import Around, Objective

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from skensemble import losses
-from skensemble._layers import Tap
-from skensemble._loader import Batch
+from skensemble._data.batches import Batch
 from skensemble._seeding import Purpose, generator, purpose_seed
+from skensemble.nn._taps import Tap
 from skensemble.objectives.base import Around, CrossEntropy, Mergeable, Objective, Term, as_like
 from skensemble.objectives.terms import RegressedTerm
 from skensemble.perturbation import Perturbation

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from skensemble import losses
-from skensemble._layers import Tap
-from skensemble._loader import Batch
+from skensemble._data.batches import Batch
+from skensemble.nn._taps import Tap
 from skensemble.objectives.base import Term, as_like
 
 

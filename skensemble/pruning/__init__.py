@@ -1,8 +1,9 @@
 """Networks with less in them: fewer channels, fewer weights, or fewer networks."""
 
-from skensemble.pruning.classifier import Change, PrunedClassifier
+from skensemble.pruning.choosing import Widths
+from skensemble.pruning.classifier import PrunedClassifier
+from skensemble.pruning.costs import Change
 from skensemble.pruning.ensembles import EnsemblePruning, prune_ensemble
-from skensemble.pruning.operation import Widths
 from skensemble.pruning.surgery import CannotPrune
 
 __all__ = [

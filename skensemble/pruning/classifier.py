@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import numbers
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,55 +14,37 @@ from sklearn.utils.validation import check_memory
 from skorch import NeuralNetClassifier
 from torch import Tensor, nn
 
-from skensemble._base import BaseNetworkClassifier, MemberDivergedError
-from skensemble._engine import MemberResult
-from skensemble._fitting import Given, Steps, fit_alone, side_by_side
-from skensemble._loader import FitData, Rows
-from skensemble._planning import count_macs
+from skensemble._base.classifier import BaseNetworkClassifier
+from skensemble._base.errors import MemberDivergedError
+from skensemble._base.fitted import is_fitted, unwrap
+from skensemble._data.rows import FitData, Rows
+from skensemble._engine.members import SAMPLE_ROWS
+from skensemble._engine.net import MemberResult
+from skensemble._fits.given import Given, Steps
+from skensemble._fits.running import fit_alone, side_by_side
+from skensemble._forgotten import ForgottenRecipe
 from skensemble._private import Interval, StrOptions, fit_context
-from skensemble._recipe import Recipe, Start
-from skensemble._recipe_reading import ForgottenRecipe
+from skensemble._recipes.recipe import Recipe, Start
 from skensemble._seeding import Purpose, member_seed, purpose_seed, root_seed
-from skensemble._sharding import SAMPLE_ROWS
-from skensemble._teachers import is_fitted, unwrap
-from skensemble.distillation import DistilledClassifier
-from skensemble.ensemble import DeepEnsembleClassifier, NetworkClassifier
+from skensemble.distillation.classifier import DistilledClassifier
+from skensemble.ensembles.ensemble import DeepEnsembleClassifier
+from skensemble.ensembles.network import NetworkClassifier
 from skensemble.nn.narrowing import cut_widths
+from skensemble.pruning.choosing import How, Operation, Widths
+from skensemble.pruning.costs import Change, costs
 from skensemble.pruning.finetuning import tuned
-from skensemble.pruning.members import (
-    exchange,
-    is_estimator,
-    networks_of,
-    slimmed,
-)
-from skensemble.pruning.operation import (
-    How,
-    Operation,
-    Widths,
-    measure_sparsity,
-    plan_operation,
-)
+from skensemble.pruning.members import exchange, is_estimator, networks_of, slimmed
+from skensemble.pruning.operation import plan_operation
 from skensemble.pruning.protocols import PROTOCOLS, Protocol
 
-__all__ = ["Change", "PrunedClassifier"]
+__all__ = ["PrunedClassifier"]
+
 
 # The seed of what is remembered, where nobody has set one.
 _FIXED_SEED = 0
+
+
 _LESSON = ("objective", "temperature", "alpha", "beta")
-
-
-@dataclass(frozen=True)
-class Change:
-    """A number of the unpruned networks and of the pruned ones.
-
-    Attributes
-    ----------
-    before, after : float
-        Summed over the networks that predict.
-    """
-
-    before: float
-    after: float
 
 
 class PrunedClassifier(BaseNetworkClassifier):
@@ -567,16 +549,3 @@ def _finetuning_seed(network: NetworkClassifier, number: int, root: int) -> int:
 
 def _widths(recipe: Recipe) -> str:
     return str([cut_widths(cuts) for cuts in recipe.pruned])
-
-
-def costs(networks: list[NetworkClassifier]) -> tuple[int, int, float]:
-    """Count parameters, multiply-adds of a row, and the share of zeros."""
-    n_parameters = n_flops = zeros = total = 0
-    for network in networks:
-        module, recipe = network.module_, network._recipe
-        n_parameters += sum(p.numel() for p in module.parameters())
-        like = next(module.parameters())
-        n_flops += int(count_macs(module, torch.zeros(1, *recipe.in_shape).to(like)))
-        some, of = measure_sparsity(module)
-        zeros, total = zeros + some, total + of
-    return n_parameters, n_flops, zeros / max(1, total)

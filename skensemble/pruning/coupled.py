@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from skensemble.nn.narrowing import CONVOLUTIONS, NORMS, Cuts
-from skensemble.pruning.operation import (
+from skensemble.pruning.choosing import (
     How,
     Operation,
     Widths,

@@ -12,10 +12,11 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from skensemble._teachers import unwrap
-from skensemble.distillation import DistilledClassifier
-from skensemble.ensemble import DeepEnsembleClassifier
-from skensemble.pruning.classifier import PrunedClassifier, costs
+from skensemble._base.fitted import unwrap
+from skensemble.distillation.classifier import DistilledClassifier
+from skensemble.ensembles.ensemble import DeepEnsembleClassifier
+from skensemble.pruning.classifier import PrunedClassifier
+from skensemble.pruning.costs import costs
 
 __all__ = ["EnsemblePruning", "prune_ensemble"]
 

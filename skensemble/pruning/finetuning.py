@@ -9,8 +9,9 @@ from sklearn.base import clone
 from skorch import NeuralNetClassifier
 from torch import nn
 
-from skensemble._recipe import Recipe
-from skensemble._recipe_reading import ForgottenRecipe, read_recipe
+from skensemble._forgotten import ForgottenRecipe
+from skensemble._recipes.reading import read_recipe
+from skensemble._recipes.recipe import Recipe
 
 __all__ = ["tuned"]
 

@@ -9,13 +9,14 @@ from typing import Any
 
 from sklearn.base import clone
 
-from skensemble._recipe import Recipe
-from skensemble._recipe_reading import read_recipe
-from skensemble._teachers import unwrap
-from skensemble.batch_ensemble import BatchEnsembleClassifier
-from skensemble.distillation import DistilledClassifier
-from skensemble.ensemble import DeepEnsembleClassifier, NetworkClassifier
-from skensemble.self_distillation import SelfDistiller
+from skensemble._base.fitted import unwrap
+from skensemble._recipes.reading import read_recipe
+from skensemble._recipes.recipe import Recipe
+from skensemble.distillation.classifier import DistilledClassifier
+from skensemble.distillation.generations import SelfDistiller
+from skensemble.ensembles.batch_ensemble import BatchEnsembleClassifier
+from skensemble.ensembles.ensemble import DeepEnsembleClassifier
+from skensemble.ensembles.network import NetworkClassifier
 
 __all__ = [
     "exchange",

@@ -2,98 +2,36 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from skensemble.nn.narrowing import CONVOLUTIONS, Cuts
-from skensemble.pruning.scores import (
-    filter_l1,
-    largest,
-    magnitude_masks,
-    n_kept,
-    scale_size,
-    widen,
+from skensemble.nn.narrowing import CONVOLUTIONS
+from skensemble.pruning.choosing import (
+    How,
+    Operation,
+    Widths,
+    _keep_one,
+    _share,
+    check_scores,
+    choose,
+    kinds,
+    listed,
+    named_by,
+    shares,
 )
+from skensemble.pruning.scores import filter_l1, magnitude_masks, scale_size
 from skensemble.pruning.surgery import (
     CannotPrune,
     Channels,
     Group,
     find_channels,
     make_cuts,
-    perform,
     without,
 )
 
-__all__ = [
-    "How",
-    "Operation",
-    "Widths",
-    "check_scores",
-    "choose",
-    "kinds",
-    "measure_sparsity",
-    "named_by",
-    "plan_operation",
-]
-
-Score = Callable[[nn.Module, nn.Module | None], Tensor]
-
-
-@dataclass(frozen=True)
-class How:
-    """Which channels or weights are to stay; the parameters of `PrunedClassifier`."""
-
-    method: str | Score = "l1-filter"
-    keep: float | dict[str, float] = 0.5
-    skip: tuple[str, ...] = ()
-    layers: str = "auto"
-    threshold: str = "global"
-    coupled: bool = False
-    min_channels: int = 1
-    round_to: int = 1
-
-
-@dataclass(frozen=True)
-class Widths:
-    """How many channels a layer had, and has."""
-
-    before: int
-    after: int
-
-
-@dataclass(frozen=True)
-class Operation:
-    """What is to be done to a module.
-
-    Attributes
-    ----------
-    cuts : dict
-        Channels that stay, by layer; see `skensemble.nn.narrowing`.
-    masks : dict of Tensor
-        Weights that stay, by parameter.
-    widths : dict of Widths
-        Channels of the layers that were looked at.
-    left_alone : dict of str
-        Layers that stay whole, and why.
-    """
-
-    cuts: Cuts = field(default_factory=dict)
-    masks: dict[str, Tensor] = field(default_factory=dict)
-    widths: dict[str, Widths] = field(default_factory=dict)
-    left_alone: dict[str, str] = field(default_factory=dict)
-
-    def perform(self, module: nn.Module, sample: Tensor) -> nn.Module:
-        """Return a pruned copy of a module."""
-        narrow = perform(module, self.cuts, sample)
-        with torch.no_grad():
-            for name, mask in self.masks.items():
-                narrow.get_parameter(name).mul_(mask)
-        return narrow
+__all__ = ["plan_operation"]
 
 
 def plan_operation(module: nn.Module, sample: Tensor, how: How) -> Operation:
@@ -120,22 +58,6 @@ def plan_operation(module: nn.Module, sample: Tensor, how: How) -> Operation:
     widths = {layer: Widths(len(scores[layer]), len(kept)) for layer, kept in chosen.items()}
     cuts = make_cuts(channels.groups, chosen)
     return Operation(cuts, {}, widths, channels.left_alone)
-
-
-# -- which channels ------------------------------------------------------------------------
-
-
-def named_by(name: str, prefix: str) -> bool:
-    """Whether a prefix names a layer, or a part of the network that it is in."""
-    return prefix == "" or name == prefix or name.startswith(f"{prefix}.")
-
-
-def kinds(module: nn.Module, layers: str) -> tuple[type, ...]:
-    """Return the types of layers to be pruned; "auto" is convolutions where there are any."""
-    if layers == "auto":
-        has_conv = any(isinstance(part, CONVOLUTIONS) for part in module.modules())
-        layers = "conv" if has_conv else "linear"
-    return {"conv": CONVOLUTIONS, "linear": (nn.Linear,), "all": (*CONVOLUTIONS, nn.Linear)}[layers]
 
 
 def _eligible(channels: Channels, module: nn.Module, how: How) -> Channels:
@@ -165,11 +87,6 @@ def _eligible(channels: Channels, module: nn.Module, how: How) -> Channels:
     return channels
 
 
-def listed(left_alone: dict[str, str]) -> str:
-    """Say which layers stay whole, and why."""
-    return "; ".join(f"{name}: {why}" for name, why in left_alone.items()) or "none"
-
-
 def _scale_of(group: Group, module: nn.Module) -> Tensor | None:
     if group.scale is None:
         return None
@@ -190,74 +107,7 @@ def _score(group: Group, module: nn.Module, method: Any) -> Tensor:
         return check_scores(method(layer, norm), group.layer, group.n_channels)
 
 
-def check_scores(scores: Any, layer: str, n_channels: int) -> Tensor:
-    """Check what a score function of the user's returned."""
-    scores = torch.as_tensor(scores).detach()
-    if scores.shape != (n_channels,) or not bool(scores.isfinite().all()):
-        raise ValueError(
-            "A score function must return one finite number a channel, shape "
-            f"({n_channels},) for {layer!r}. Got shape {tuple(scores.shape)}"
-            + ("." if scores.shape != (n_channels,) else " with NaN or infinity.")
-        )
-    return scores
-
-
-# -- how many ------------------------------------------------------------------------------
-
-
-def shares(names: Sequence[str], keep: float | dict[str, float]) -> dict[str, list[str]]:
-    """Return which prefix of `keep` has a say on which layers; the longest one has."""
-    if not isinstance(keep, dict):
-        return {"": list(names)}
-    said: dict[str, list[str]] = {prefix: [] for prefix in keep}
-    for name in names:
-        fitting = [prefix for prefix in keep if named_by(name, prefix)]
-        if fitting:
-            said[max(fitting, key=len)].append(name)
-    idle = [prefix for prefix in keep if not any(named_by(name, prefix) for name in names)]
-    if idle:
-        raise ValueError(
-            f"The 'keep' names {idle[0]!r}, which is no layer that can be pruned, nor a part of "
-            f"the network with one. There are {', '.join(names) or 'none'}."
-        )
-    return said
-
-
-def _share(keep: float | dict[str, float], prefix: str) -> float:
-    return keep[prefix] if isinstance(keep, dict) else keep
-
-
-def choose(scores: dict[str, Tensor], how: How) -> dict[str, list[int]]:
-    """Return the channels of each layer that stay, with at least `min_channels` of them."""
-    kept: dict[str, list[int]] = {}
-    for prefix, names in shares(list(scores), how.keep).items():
-        share = _share(how.keep, prefix)
-        if how.method == "slimming":  # one threshold for all
-            n = n_kept(sum(len(scores[name]) for name in names), share)
-            parts = largest([scores[name] for name in names], n) if names else []
-            kept.update(zip(names, parts, strict=True))
-        else:
-            for name in names:
-                kept[name] = largest([scores[name]], n_kept(len(scores[name]), share))[0]
-    _warn_empty([name for name, at in kept.items() if not at], f"{how.min_channels} channels")
-    return {
-        name: widen(scores[name], at, how.min_channels, how.round_to) for name, at in kept.items()
-    }
-
-
-def _warn_empty(names: list[str], rest: str) -> None:
-    if names:
-        warnings.warn(
-            f"Nothing would be left of {', '.join(names)}; their largest {rest} are kept. Raise "
-            "'keep', or name the layers in 'skip'.",
-            UserWarning,
-            stacklevel=2,
-        )
-
-
 # -- single weights --------------------------------------------------------------------------
-
-
 def _plan_masks(module: nn.Module, how: How) -> Operation:
     """Mask single weights of convolutions, by one threshold or by one a layer."""
     wanted = kinds(module, how.layers)
@@ -289,22 +139,3 @@ def _plan_masks(module: nn.Module, how: How) -> Operation:
             masks.update(zip(pool, found, strict=True))
     _keep_one(masks, weights)
     return Operation({}, {f"{name}.weight": mask for name, mask in masks.items()}, {}, left)
-
-
-def _keep_one(masks: dict[str, Tensor], weights: dict[str, Tensor]) -> None:
-    """Leave at least the largest weight of every layer."""
-    empty = [name for name, mask in masks.items() if not bool(mask.any())]
-    _warn_empty(empty, "single weights")
-    for name in empty:
-        masks[name].view(-1)[weights[name].abs().argmax()] = 1.0
-
-
-def measure_sparsity(module: nn.Module) -> tuple[int, int]:
-    """Count the zeros and all weights of convolutional and linear layers."""
-    zeros = total = 0
-    for part in module.modules():
-        if isinstance(part, (nn.Linear, *CONVOLUTIONS)):
-            weight: Any = part.weight
-            zeros += int((weight == 0).sum())
-            total += weight.numel()
-    return zeros, total

@@ -13,19 +13,21 @@ from typing import Any
 
 from sklearn.frozen import FrozenEstimator
 
-from skensemble._fitting import Given, Steps, Subfit
-from skensemble._recipe import Recipe
+from skensemble._base.fitted import is_fitted
+from skensemble._fits.given import Given, Steps
+from skensemble._fits.subfit import Subfit
+from skensemble._recipes.recipe import Recipe
 from skensemble._seeding import Purpose, purpose_seed
-from skensemble._teachers import is_fitted, ready_to_fit
-from skensemble.distillation import DistilledClassifier
-from skensemble.ensemble import NetworkClassifier
+from skensemble.distillation.classifier import DistilledClassifier
+from skensemble.distillation.generations import SelfDistiller
+from skensemble.distillation.teachers import ready_to_fit
+from skensemble.ensembles.network import NetworkClassifier
 from skensemble.pruning.members import (
     is_estimator,
     networks_of,
     restore_recipe,
     with_recipe,
 )
-from skensemble.self_distillation import SelfDistiller
 
 __all__ = ["PROTOCOLS", "Protocol"]
 

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 
-from skensemble._stacking import CannotStack, trace_graph
+from skensemble.nn._tracing import CannotStack, trace_graph
 from skensemble.nn.narrowing import CONVOLUTIONS, NORMS, Cuts, blank, cut
 
 __all__ = ["CannotPrune", "Channels", "Group", "check_same", "find_channels", "make_cuts"]

@@ -1,0 +1,1 @@
+"""What every estimator is: scikit-learn's contract, members, predictions from outputs."""

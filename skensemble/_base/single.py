@@ -1,0 +1,69 @@
+"""What estimators of a single module share: its result, its state, its device."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from skensemble._base.classifier import BaseNetworkClassifier
+from skensemble._base.errors import MemberDivergedError
+from skensemble._engine.net import MemberResult
+from skensemble._recipes.recipe import Recipe
+from skensemble.nn._states import map_state
+
+
+class SingleModule(BaseNetworkClassifier):
+    """Abstract classifier that keeps one module in ``module_``."""
+
+    def _take(self, recipe: Recipe, result: MemberResult) -> None:
+        """Keep what was trained, unless it diverged."""
+        if result.diverged_at is not None:
+            raise MemberDivergedError.of({0: result.diverged_at}, 1)
+        self._set_result(recipe, result)
+
+    def _set_result(self, recipe: Recipe, result: MemberResult) -> None:
+        self._recipe = replace(recipe, start=None)
+        self.module_ = _to_device(recipe.restore(result.state), recipe.device)
+        self.history_ = result.history
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Tell whether there is a network to predict with."""
+        return hasattr(self, "module_")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state with the weights as NumPy arrays, so that hashes are stable."""
+        state = dict(super().__getstate__())
+        module = state.pop("module_", None)
+        if module is not None:
+            state["_weights"] = map_state(module.state_dict(), lambda value: value.cpu().numpy())
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Rebuild the network on its device, or on the CPU where that is missing."""
+        state = dict(state)
+        weights = state.pop("_weights", None)
+        super().__setstate__(state)
+        if weights is not None:
+            tensors = map_state(weights, torch.tensor)
+            self.module_ = _to_device(self._recipe.restore(tensors), self._recipe.device)
+
+
+def _to_device(module: nn.Module, device: str) -> nn.Module:
+    """Move a module to its device, or leave it on the CPU where there is no such device."""
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        return module
+    return module.to(device)
+
+
+def check_same_device(kept: nn.Module, recipe: Recipe) -> None:
+    """Refuse new members on another device than those that a warm start keeps."""
+    like = next(kept.parameters(), torch.empty(0)).device
+    wanted = torch.device(recipe.device)
+    if (wanted.type, wanted.index or 0) != (like.type, like.index or 0):
+        raise ValueError(
+            "With warm_start=True the recipe's 'device' must stay that of the members there are, "
+            f"{str(like)!r}. Got {recipe.device!r} instead."
+        )

@@ -1,0 +1,169 @@
+"""Batches of in-memory or on-disk rows, sliced by index, each member in its own order.
+
+A per-row ``DataLoader`` costs more than a small network's whole step; here a batch is
+one indexing call. An array is never copied as a whole: NumPy arrays that can be written
+to are shared with torch, all others (memory maps, HDF5, zarr) are read batch by batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skensemble._data.rows import FitData, Rows
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What an objective sees of the data: targets, weights and whatever it asked for.
+
+    `y` are class indices ``(member, sample)``, or, where an augmentation has mixed rows,
+    each class's share of a row, floating, ``(member, sample, class)``.
+    `extras` are cut from the tables of the fit; `features` are what the network's tapped
+    layers put out for this batch; `progress` goes from 0 to 1 over the epochs; `other` is
+    what the network says of altered rows `other_x`, where there are any. Every tensor starts
+    with ``(member, sample)``; the member axis is 1 where all members see the same rows.
+    """
+
+    x: Tensor
+    y: Tensor
+    weight: Tensor | None = None
+    extras: dict[str, Tensor] = field(default_factory=dict)
+    features: dict[str, Tensor] = field(default_factory=dict)
+    progress: float = 1.0
+    other_x: Tensor | None = None
+    other: Tensor | None = None
+
+
+@dataclass
+class TrainingData:
+    """Rows and labels that all members share, and per-row tables that they may not.
+
+    Attributes
+    ----------
+    rows : Rows
+        The inputs.
+    y : Tensor of shape (n_samples,), dtype int64
+        Class indices.
+    weight : Tensor of shape (n_tables, n_samples) or None
+        Sample weights.
+    extras : dict of Tensor of shape (n_tables, n_samples, ...)
+        What an objective needs beside the labels.
+    table : Tensor of shape (n_members or 1, 1), dtype int64
+        Which table each member reads.
+    """
+
+    rows: Rows
+    y: Tensor
+    weight: Tensor | None
+    extras: dict[str, Tensor]
+    table: Tensor
+
+    @classmethod
+    def gather(
+        cls, data: Sequence[FitData], dtype: torch.dtype, device: str | torch.device
+    ) -> TrainingData:
+        """Join the data of members; equal weights and extras are kept once."""
+        tables: dict[tuple[int, ...], int] = {}
+        kept: list[FitData] = []
+        table = []
+        for one in data:
+            key = (id(one.weight), *(id(values) for values in one.extras.values()))
+            if key not in tables:
+                tables[key] = len(kept)
+                kept.append(one)
+            table.append(tables[key])
+        first = data[0]
+
+        def stack(arrays: list[Any]) -> Tensor:
+            tensor = torch.from_numpy(np.stack(arrays))
+            return tensor.to(device, dtype if tensor.is_floating_point() else None)
+
+        return cls(
+            Rows(first.X, dtype, device),
+            torch.from_numpy(first.y.copy()).to(device),
+            None if first.weight is None else stack([one.weight for one in kept]),
+            {name: stack([one.extras[name] for one in kept]) for name in first.extras},
+            torch.tensor(table if len(kept) > 1 else [0], device=device).unsqueeze(1),
+        )
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batch(self, index: Tensor) -> Batch:
+        """Gather one batch for an index of shape ``(member, sample)``."""
+        at = index.to(self.y.device)
+        return Batch(
+            self.rows.take(index),
+            self.y[at],
+            None if self.weight is None else self._pick(self.weight, at),
+            {name: self._pick(values, at) for name, values in self.extras.items()},
+        )
+
+    def _pick(self, values: Tensor, index: Tensor) -> Tensor:
+        return values[0][index] if len(values) == 1 else values[self.table, index]
+
+
+class MemberBatches:
+    """Iterate over batches, every member in an order of its own.
+
+    Parameters
+    ----------
+    data : TrainingData
+        What to draw from.
+    index : Tensor of shape (n_members or 1, n_rows)
+        The rows each member may see; one row of it where all share them.
+    batch_size : int
+        Rows a batch; -1 takes all.
+    generators : sequence of torch.Generator, default=()
+        One a row of `index`; none leaves the order as it is.
+    drop_last : bool, default=False
+        Whether to leave out a last batch that is not full.
+
+    Notes
+    -----
+    A last batch of a single row would stop every network with batch normalisation; that
+    row joins the batch before it.
+    """
+
+    def __init__(
+        self,
+        data: TrainingData,
+        index: Tensor,
+        batch_size: int,
+        generators: Sequence[torch.Generator] = (),
+        drop_last: bool = False,
+    ) -> None:
+        self.data = data
+        self.index = index
+        self.batch_size = index.shape[1] if batch_size == -1 else batch_size
+        self.generators = generators
+        self.drop_last = drop_last
+
+    def _bounds(self) -> list[int]:
+        n_rows, size = self.index.shape[1], self.batch_size
+        bounds = [*range(0, n_rows, size), n_rows]
+        if n_rows > size and n_rows % size:
+            if self.drop_last:
+                del bounds[-1]
+            elif n_rows % size == 1:
+                del bounds[-2]
+        return bounds
+
+    def __len__(self) -> int:
+        return len(self._bounds()) - 1
+
+    def __iter__(self) -> Iterator[Batch]:
+        order = self.index
+        if self.generators:
+            n_rows = order.shape[1]
+            draws = [torch.randperm(n_rows, generator=draw) for draw in self.generators]
+            order = order.gather(1, torch.stack(draws))
+        for start, stop in pairwise(self._bounds()):
+            yield self.data.batch(order[:, start:stop])

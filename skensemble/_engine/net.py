@@ -1,0 +1,461 @@
+"""The training loop: skorch's, over a stack of members. The only place with a backward.
+
+``StackNet`` is a skorch net whose module is a `MemberStack` and whose criterion is an
+objective; callbacks of the user see one network. Epochs, callbacks, schedulers, optimisers and
+history are skorch's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from skorch import NeuralNetClassifier
+from skorch.callbacks import Callback, LRScheduler
+from skorch.dataset import Dataset
+from skorch.utils import TeeGenerator
+from torch import Tensor
+
+from skensemble._data.batches import Batch, MemberBatches, TrainingData
+from skensemble._data.rows import Rows
+from skensemble._engine.early_stopping import MemberEarlyStopping
+from skensemble._engine.masks import MemberMasks
+from skensemble._engine.rates import MemberRates
+from skensemble._engine.stacks import MemberStack
+from skensemble.nn._outputs import log_proba
+from skensemble.nn._states import is_extra, map_state
+from skensemble.objectives import Objective
+
+
+@dataclass
+class MemberResult:
+    """What training leaves of one member.
+
+    Attributes
+    ----------
+    state : dict of Tensor
+        The state dict of the user's module, on the CPU, with versions and extra state.
+    history : list of dict
+        One row an epoch: ``epoch``, ``train_loss``, ``valid_loss``, ``valid_acc``, ``dur``.
+    diverged_at : int or None
+        The epoch in which the loss stopped being finite.
+    """
+
+    state: dict[str, Tensor]
+    history: list[dict[str, Any]] = field(default_factory=list)
+    diverged_at: int | None = None
+
+
+class _StopTraining(Exception):
+    """Raised inside the loop when no member has anything left to learn."""
+
+
+def _listens_to_batches(callback: Callback) -> bool:
+    """Whether a callback wants to hear of every batch."""
+    if isinstance(callback, LRScheduler):
+        return callback.step_every == "batch"
+    hooks = ("on_batch_begin", "on_batch_end", "on_grad_computed")
+    return any(getattr(type(callback), hook) is not getattr(Callback, hook) for hook in hooks)
+
+
+def _softmax(logits: Tensor) -> Tensor:
+    return logits.softmax(-1)
+
+
+class Split(Dataset):
+    """The rows of a data set that the members may see; to skorch's callbacks, a dataset.
+
+    Parameters
+    ----------
+    data : TrainingData
+        The rows and their labels.
+    index : Tensor of shape (n_members or 1, n_rows)
+        Which rows each member sees; one row where all see the same.
+    """
+
+    def __init__(self, data: TrainingData, index: Tensor) -> None:
+        self.data = data
+        self.index = index
+
+    def __len__(self) -> int:
+        return self.index.shape[1]
+
+    @property
+    def X(self) -> np.ndarray:
+        """The first member's inputs, as they arrived."""
+        return np.asarray(self.data.rows.array[self.index[0].numpy()])
+
+    @property
+    def y(self) -> np.ndarray:
+        """The first member's class indices."""
+        return self.data.y.cpu()[self.index[0]].numpy()
+
+
+class StackNet(NeuralNetClassifier):
+    """skorch's loop over the members of a stack.
+
+    Parameters
+    ----------
+    module : MemberStack
+        The members.
+    criterion : Objective
+        Function of ``(logits, batch)`` to losses, one a member.
+    orders : sequence of torch.Generator
+        One a member (one in all for shared batches); empty for no shuffling.
+    outputs_proba : bool
+        Whether the module returns probabilities instead of logits.
+    autocast : torch.dtype or None
+        Reduced precision of the forward pass.
+    early_stopping : MemberEarlyStopping or None
+        Who stops when.
+    rates : MemberRates or None
+        Learning rates and decays, where members have their own.
+    masks : MemberMasks or None
+        Which weights stay zero.
+    loader : dict
+        ``valid_batch_size`` and ``drop_last``.
+    **kwargs
+        skorch's own parameters.
+    """
+
+    def __init__(
+        self,
+        module: MemberStack,
+        criterion: Objective,
+        *,
+        orders: Sequence[torch.Generator] = (),
+        outputs_proba: bool = False,
+        autocast: torch.dtype | None = None,
+        early_stopping: MemberEarlyStopping | None = None,
+        rates: MemberRates | None = None,
+        masks: MemberMasks | None = None,
+        loader: dict[str, Any],
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            module,
+            criterion=criterion,
+            train_split=None,
+            predict_nonlinearity=_softmax,
+            **kwargs,
+        )
+        self.orders = orders
+        self.outputs_proba = outputs_proba
+        self.autocast = autocast
+        self.early_stopping = early_stopping
+        self.rates = rates
+        self.masks = masks
+        self.loader = loader
+
+    # -- what skorch builds ------------------------------------------------------------
+
+    def get_default_callbacks(self) -> list[Any]:
+        """Return none: the engine records times and losses itself."""
+        return []
+
+    def initialize_module(self) -> StackNet:
+        """Take the stack as it is; its weights were drawn by the recipe.
+
+        The engine runs ``stack_``. Callbacks find in ``module_`` what skorch's would: the
+        module that is trained.
+        """
+        self.stack_ = self.module
+        self.module_ = self.module.shown()
+        return self
+
+    def initialize_criterion(self) -> StackNet:
+        """Take the objective as it is."""
+        self.criterion_ = self.criterion
+        return self
+
+    def initialize_optimizer(self, triggered_directly: bool | None = None) -> StackNet:
+        """Build the optimiser, with fused kernels where it has them and nobody objects."""
+        args, kwargs = self.get_params_for_optimizer("optimizer", self.get_all_learnable_params())
+        try:
+            self.optimizer_ = self.optimizer(*args, **{"fused": True, **kwargs})
+        except (TypeError, RuntimeError):
+            self.optimizer_ = self.optimizer(*args, **kwargs)
+        return self
+
+    def get_all_learnable_params(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield the stacked parameters under the names of the user's module."""
+        yield from self.stack_.learnable()
+        yield from self.criterion_.learnable()
+
+    # -- what it loops over ------------------------------------------------------------
+
+    def check_data(self, X: Any, y: Any = None) -> None:
+        """Trust the estimator, which has checked the data."""
+
+    def get_split_datasets(
+        self, X: tuple[Split, Split | None], y: None = None, **_: Any
+    ) -> tuple[Split, Split | None]:
+        """Hand on the split that was made before the members were dealt out."""
+        return X
+
+    def get_iterator(self, dataset: Split, training: bool = False) -> MemberBatches:
+        """Slice batches by index instead of starting a ``DataLoader``."""
+        data, index = dataset.data, dataset.index
+        if training:
+            drop_last = bool(self.loader["drop_last"])
+            return MemberBatches(data, index, self.batch_size, self.orders, drop_last)
+        return MemberBatches(data, index, int(self.loader["valid_batch_size"]))
+
+    # -- one step ----------------------------------------------------------------------
+
+    def _run(self, x: Tensor) -> Tensor:
+        """Return logits of shape ``(member, sample, class)``."""
+        if self.autocast is None:
+            outputs = self.stack_(x)
+        else:
+            with torch.autocast(x.device.type, dtype=self.autocast):
+                outputs = self.stack_(x)
+            outputs = outputs.to(x.dtype)
+        return log_proba(outputs) if self.outputs_proba else outputs
+
+    def get_loss(
+        self, y_pred: Tensor, y_true: Batch, X: Any = None, training: bool = False
+    ) -> Tensor:
+        """Return the loss of each member."""
+        if self.stack_.taps:
+            y_true = replace(y_true, features=dict(self.stack_.features))
+        if self.criterion_.follows_progress and training:
+            done = (len(self.history) - 1) / max(1, self.max_epochs - 1)
+            y_true = replace(y_true, progress=done)
+        return self.criterion_(y_pred, y_true)
+
+    def train_step_single(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
+        """Run forward and backward; members' losses are added, so none sees another's."""
+        logits = self._run(batch.x)
+        if batch.other_x is not None:
+            batch = replace(batch, other=self._run(batch.other_x))
+        member_losses = self.get_loss(logits, batch, training=True)
+        loss = member_losses.sum()
+        loss.backward()
+        self.criterion_.adjust(self.get_all_learnable_params())
+        return {
+            "loss": loss,
+            "y_pred": logits,
+            "sums": {"loss": member_losses.detach(), **self._measure(logits.detach(), batch)},
+        }
+
+    def _measure(self, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Return what the objective wants to have recorded beside the loss."""
+        if batch.other is not None:
+            batch = replace(batch, other=batch.other.detach())
+        return self.criterion_.measures(logits, batch)
+
+    def _look(self, x: Tensor) -> Tensor:
+        """Return logits as in prediction, to be differentiated by the input."""
+        self._set_training(False)
+        try:
+            return self._run(x)
+        finally:
+            self._set_training(True)
+
+    def train_step(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
+        """Make one optimiser step; the closure serves optimisers that ask more than once."""
+        steps: list[dict[str, Any]] = []
+        # Once a step: whoever asks more than once compares losses of the same rows.
+        altered = self.criterion_.prepare(batch, self._look)
+
+        def closure() -> Tensor:
+            self.optimizer_.zero_grad()
+            steps.append(self.train_step_single(altered))
+            if self._batch_listeners:
+                named = TeeGenerator(self.get_all_learnable_params())
+                self._tell("on_grad_computed", batch, named_parameters=named, training=True)
+            if self.rates is not None:
+                self.rates.decay(parameters)
+            return steps[-1]["loss"]
+
+        if self.rates is None:
+            self.optimizer_.step(closure)
+        else:
+            parameters = [parameter for _, parameter in self.get_all_learnable_params()]
+            start = self.rates.before(parameters)
+            self.optimizer_.step(closure)
+            self.rates.after(parameters, start)
+        if self.masks is not None:
+            self.masks.apply(self.get_all_learnable_params())
+        return steps[0]
+
+    def validation_step(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
+        """Evaluate one held-out batch."""
+        with torch.no_grad():
+            logits = self._run(batch.x)
+            losses = self.get_loss(logits, batch)
+        measures = self._measure(logits, batch)
+        return {"loss": losses.sum(), "y_pred": logits, "sums": {"loss": losses, **measures}}
+
+    # -- one epoch ---------------------------------------------------------------------
+
+    def run_single_epoch(
+        self, iterator: Any, training: bool, prefix: str, step_fn: Any, **fit_params: Any
+    ) -> None:
+        """Loop over batches and record each member's mean loss (and held-out accuracy)."""
+        if iterator is None:
+            return
+        self._set_training(training)
+        sums: dict[str, Any] = {}
+        hits: Any = 0.0
+        weights: Any = 0.0
+        for batch in iterator:
+            if self._batch_listeners:
+                self.history.new_batch()
+                self._tell("on_batch_begin", batch, training=training)
+                self._set_training(training)  # whatever a callback did with the module
+            step = step_fn(batch)
+            weight = batch.y.shape[1] if batch.weight is None else batch.weight.sum(-1)
+            for name, values in step["sums"].items():
+                sums[name] = sums.get(name, 0.0) + values * weight
+            weights = weights + weight
+            if not training:
+                hits = hits + self._count_hits(step["y_pred"], batch)
+            if self._batch_listeners:
+                self._record_batch(prefix, step, batch)
+                self._tell("on_batch_end", batch, training=training, **self._single(step))
+        for name, total in sums.items():
+            self._record(f"{prefix}_{name}", total / weights)
+        if not training:
+            self._record("valid_acc", hits / weights)
+
+    def _count_hits(self, logits: Tensor, batch: Batch) -> Tensor:
+        right = self.criterion_.combine(logits).argmax(-1) == batch.y
+        right = right.to(logits.dtype)
+        hits = right.sum(-1) if batch.weight is None else (right * batch.weight).sum(-1)
+        return hits.expand(len(logits))
+
+    def _record(self, name: str, values: Tensor) -> None:
+        numbers = values.expand(self.stack_.n_members).double().cpu().numpy()
+        self._member_rows[-1][name] = numbers
+        self.history.record(name, float(numbers.mean()))
+
+    # -- the whole fit -----------------------------------------------------------------
+
+    def train(self, train: Split, valid: Split | None, label: str = "") -> list[MemberResult]:
+        """Train all members and return what is left of each.
+
+        Unlike skorch's ``fit`` an interrupt from the keyboard is not swallowed.
+        """
+        self.label, self._train = label, train
+        self.initialize()
+        self._batch_listeners = [
+            callback for _, callback in self.callbacks_ if _listens_to_batches(callback)
+        ]
+        self._member_rows: list[dict[str, np.ndarray]] = []
+        self._diverged: dict[int, int] = {}
+        self.notify("on_train_begin", X=train.data.rows.array, y=train.data.y)
+        with contextlib.suppress(_StopTraining):
+            self.fit_loop((train, valid))
+        self.notify("on_train_end", X=train.data.rows.array, y=train.data.y)
+        return [self._result(member) for member in range(self.stack_.n_members)]
+
+    def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
+        """Open a row of the history."""
+        super().on_epoch_begin(net, **kwargs)
+        self._member_rows.append({})
+        self._epoch_start = time.perf_counter()
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        """Close the row; find members that diverged or may stop."""
+        self.history.record("dur", time.perf_counter() - self._epoch_start)
+        epoch, row = len(self.history), self._member_rows[-1]
+        for member in np.flatnonzero(~np.isfinite(row["train_loss"]) & ~self._stopped()):
+            self._diverged.setdefault(int(member), epoch)
+        if self.early_stopping is not None:
+            scores = row[self.early_stopping.recipe.monitor]
+            self.early_stopping.update(epoch, scores, self.stack_.member_state)
+        if self.verbose > 1:
+            self._say(epoch)
+
+    def notify(self, method_name: str, **cb_kwargs: Any) -> None:
+        """Tell the callbacks; one that raises ``KeyboardInterrupt`` asks for the end."""
+        getattr(self, method_name)(self, **cb_kwargs)
+        for _, callback in self.callbacks_:
+            try:
+                getattr(callback, method_name)(self, **cb_kwargs)
+            except KeyboardInterrupt as stop:
+                if method_name != "on_epoch_end":
+                    raise
+                raise _StopTraining from stop
+        if method_name == "on_epoch_end" and self._nobody_left():
+            raise _StopTraining
+
+    def _nobody_left(self) -> bool:
+        stopped = set(self._diverged) | set(np.flatnonzero(self._stopped()).tolist())
+        return len(stopped) == self.stack_.n_members
+
+    def _stopped(self) -> np.ndarray:
+        if self.early_stopping is None:
+            return np.zeros(self.stack_.n_members, dtype=bool)
+        return self.early_stopping.stopped
+
+    def _say(self, epoch: int) -> None:
+        numbers = "  ".join(
+            f"{name} {values.mean():.4f}" for name, values in self._member_rows[-1].items()
+        )
+        print(f"[skensemble] {self.label}: epoch {epoch}  {numbers}", flush=True)  # noqa: T201
+
+    def _result(self, member: int) -> MemberResult:
+        kept = self.early_stopping.kept if self.early_stopping is not None else {}
+        state = kept.get(member) or self.stack_.member_state(member)
+        rows = []
+        for entry, members in zip(self.history, self._member_rows, strict=True):
+            row = {k: v for k, v in entry.items() if isinstance(v, (int, float, str, bool))}
+            row.update({name: float(values[member]) for name, values in members.items()})
+            rows.append(row)
+        if self.early_stopping is not None and self.early_stopping.stopped[member]:
+            last = self.early_stopping.best_epoch[member] + self.early_stopping.recipe.patience
+            rows = rows[:last]
+        # The last step of all can still lose the weights after a finite loss.
+        tensors = [value for name, value in state.items() if not is_extra(name)]
+        lost = not all(bool(value.isfinite().all()) for value in tensors)
+        return MemberResult(
+            map_state(state, Tensor.cpu),
+            rows,
+            self._diverged.get(member, len(self.history) if lost else None),
+        )
+
+    # -- what a user's callback sees: one member, as in skorch ---------------------------
+
+    def _tell(self, hook: str, batch: Batch, **kwargs: Any) -> None:
+        for callback in self._batch_listeners:
+            getattr(callback, hook)(self, batch=(batch.x[0], batch.y[0]), **kwargs)
+
+    def infer(self, x: Any, **fit_params: Any) -> Tensor:
+        """Return what the network puts out for rows, as skorch does."""
+        if isinstance(x, Tensor):
+            x = x.to(self.device, self._train.data.rows.dtype)
+        else:
+            x = self._rows(x).slice(0, len(x))
+        logits = self.criterion_.combine(self._run(x.unsqueeze(0)))[0]
+        return logits.softmax(-1) if self.outputs_proba else logits
+
+    def forward_iter(self, X: Any, training: bool = False, device: str = "cpu") -> Iterator[Tensor]:
+        """Yield logits batch by batch; the mode is put back, as training may be under way."""
+        rows, before = self._rows(X), self.stack_.training
+        size = len(rows) if self.batch_size == -1 else self.batch_size
+        self._set_training(training)
+        try:
+            for start in range(0, len(rows), size):
+                with torch.no_grad():
+                    logits = self._run(rows.slice(start, start + size).unsqueeze(0))
+                yield self.criterion_.combine(logits)[0].to(device)
+        finally:
+            self._set_training(before)
+
+    def _rows(self, X: Any) -> Rows:
+        return Rows(np.asarray(X), self._train.data.rows.dtype, self.device)
+
+    def _single(self, step: dict[str, Any]) -> dict[str, Tensor]:
+        return {"loss": step["loss"], "y_pred": step["y_pred"][0]}
+
+    def _record_batch(self, prefix: str, step: dict[str, Tensor], batch: Batch) -> None:
+        self.history.record_batch(f"{prefix}_loss", step["loss"].item())
+        self.history.record_batch(f"{prefix}_batch_size", batch.y.shape[1])

@@ -1,0 +1,105 @@
+"""Learning rates and weight decays that differ between members trained together.
+
+One optimiser runs over the stacked tensors at the first member's rate. The update of
+the optimisers below is proportional to the rate, so each member's step is stretched to
+its own rate afterwards; the decay is applied member by member before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from skorch.callbacks import LRScheduler
+from torch import Tensor
+
+from skensemble._recipes.recipe import Recipe
+
+# Optimisers whose update is proportional to the learning rate.
+_PROPORTIONAL = (
+    torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.Adamax, torch.optim.NAdam,
+    torch.optim.RAdam, torch.optim.RMSprop, torch.optim.Adagrad, torch.optim.Adadelta,
+)  # fmt: skip
+
+
+_COUPLED = (torch.optim.SGD, torch.optim.Adam, torch.optim.RMSprop, torch.optim.Adagrad)
+
+
+def rate_key(recipe: Recipe) -> tuple[Any, ...]:
+    """Return what of rate and decay must be equal for members to train together."""
+    decay = recipe.optimizer_kwargs.get("weight_decay", 0.0)
+    scheduled = any(isinstance(callback, LRScheduler) for _, callback in recipe.callbacks())
+    grouped = "param_groups" in recipe.optimizer_kwargs  # with rates of their own
+    if scheduled or grouped or recipe.optimizer not in _PROPORTIONAL or recipe.lr == 0:
+        return (recipe.lr, decay)
+    can_decay = recipe.optimizer in (*_COUPLED, torch.optim.AdamW)
+    plain = not {"maximize", "decoupled_weight_decay"} & set(recipe.optimizer_kwargs)
+    # The sign marks decay or none: zero is not the optimiser's default everywhere.
+    return () if can_decay and plain and "weight_decay" in recipe.optimizer_kwargs else (decay,)
+
+
+class MemberRates:
+    """Stretch a common optimiser's steps to the members' own rates.
+
+    Parameters
+    ----------
+    recipes : sequence of Recipe
+        The members' recipes, alike but for rate and decay.
+    device : str
+        Where the parameters are.
+    """
+
+    def __init__(self, recipes: Sequence[Recipe], device: str) -> None:
+        first = recipes[0]
+        decays = [recipe.optimizer_kwargs.get("weight_decay", 0.0) for recipe in recipes]
+        rates = torch.tensor([recipe.lr for recipe in recipes], dtype=torch.float64)
+        self._ratio = None
+        if any(recipe.lr != first.lr for recipe in recipes):
+            self._ratio = (rates / first.lr).to(device)
+        self._decay = None
+        self.optimizer_kwargs = dict(first.optimizer_kwargs)
+        if any(decay != decays[0] for decay in decays):
+            self.optimizer_kwargs["weight_decay"] = 0.0
+            self._decay = torch.tensor(decays, dtype=torch.float64, device=device)
+        self._shrink = None
+        if self._decay is not None and first.optimizer is torch.optim.AdamW:
+            self._shrink, self._decay = 1 - rates.to(device) * self._decay, None
+
+    @property
+    def needed(self) -> bool:
+        """Whether members differ at all."""
+        return not (self._ratio is None and self._decay is None and self._shrink is None)
+
+    def decay(self, parameters: Iterable[Tensor]) -> None:
+        """Add the members' decay to the gradients, where the optimiser couples them."""
+        if self._decay is None:
+            return
+        for parameter in parameters:
+            if parameter.grad is not None:
+                parameter.grad.add_(parameter.detach() * _lead(self._decay, parameter))
+
+    def before(self, parameters: Iterable[Tensor]) -> list[Tensor]:
+        """Shrink weights that decay by themselves, and keep what a step starts from."""
+        if self._ratio is None and self._shrink is None:
+            return []
+        with torch.no_grad():
+            start = []
+            for parameter in parameters:
+                if self._shrink is not None and parameter.requires_grad:
+                    parameter.mul_(_lead(self._shrink, parameter))
+                start.append(parameter.clone())
+        return start
+
+    def after(self, parameters: Iterable[Tensor], start: list[Tensor]) -> None:
+        """Stretch the step that was made."""
+        if self._ratio is None:
+            return
+        with torch.no_grad():
+            for parameter, old in zip(parameters, start, strict=True):
+                step = parameter.sub_(old).mul_(_lead(self._ratio, parameter))
+                step.add_(old)
+
+
+def _lead(values: Tensor, like: Tensor) -> Tensor:
+    return values.to(like.dtype).view(-1, *[1] * (like.dim() - 1))

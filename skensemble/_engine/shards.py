@@ -1,0 +1,155 @@
+"""One shard: members that one net trains, built and handed back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import torch
+
+from skensemble._data.batches import TrainingData
+from skensemble._data.rows import FitData, Rows
+from skensemble._engine.early_stopping import MemberEarlyStopping
+from skensemble._engine.masks import MemberMasks
+from skensemble._engine.members import SAMPLE_ROWS, Member
+from skensemble._engine.net import MemberResult, Split, StackNet
+from skensemble._engine.planning import Plan
+from skensemble._engine.rates import MemberRates
+from skensemble._engine.stacks import LoopStack
+from skensemble._recipes.recipe import Recipe
+from skensemble._seeding import Purpose, generator, purpose_seed, torch_seeded
+from skensemble.nn._taps import captured_shapes
+from skensemble.objectives import Objective, Slimmed, merge, scale_names
+
+
+@dataclass(frozen=True)
+class Job:
+    """How members are trained; sent to workers as it is."""
+
+    plan: Plan
+    order_seed: int = 0
+    verbose: int = 0
+
+
+def make_shards(members: list[Member], size: int, n_workers: int) -> list[list[Member]]:
+    """Cut members into shards of at most `size`, at least one a worker where possible.
+
+    >>> [len(shard) for shard in make_shards(list(range(10)), 8, 2)]
+    [5, 5]
+    """
+    n_shards = max(-(-len(members) // size), min(n_workers, len(members)))
+    bounds = [len(members) * i // n_shards for i in range(n_shards + 1)]
+    return [members[a:b] for a, b in pairwise(bounds)]
+
+
+def shard_device(device: str, shard: int) -> str:
+    """Spread shards over the CUDA devices where the recipe names none of them."""
+    if device == "cuda" and torch.cuda.device_count() > 1:
+        return f"cuda:{shard % torch.cuda.device_count()}"
+    return device
+
+
+def _parts(members: list[Member]) -> tuple[Recipe, Objective, bool]:
+    first = members[0]
+    return first.recipe, first.objective, first.objective.shared_batches
+
+
+def train_shard(job: Job, members: list[Member], device: str) -> list[MemberResult]:
+    """Build, train and hand back the members of one shard."""
+    recipe = replace(members[0].recipe, device=device)
+    stopping = recipe.early_stopping()
+    modules = [member.recipe.build(member.seed) for member in members]
+    data = TrainingData.gather([member.data for member in members], recipe.dtype, device)
+    objective = _start_objective(members, modules[0], data)
+    stack = job.plan.build(modules)
+    rates = MemberRates([member.recipe for member in members], device)
+    masks = MemberMasks([member.recipe for member in members], device)
+    net = StackNet(
+        stack,
+        objective,
+        orders=_orders(job, members),
+        outputs_proba=recipe.outputs_proba,
+        autocast=None if recipe.precision is None else torch.bfloat16,
+        early_stopping=stopping and MemberEarlyStopping(stopping, len(members)),
+        rates=rates if rates.needed else None,
+        masks=masks if masks.needed else None,
+        loader={"drop_last": recipe.drop_last, "valid_batch_size": recipe.valid_batch_size},
+        optimizer=recipe.optimizer,
+        lr=recipe.lr,
+        max_epochs=recipe.max_epochs,
+        batch_size=recipe.batch_size,
+        callbacks=[(name, cb) for name, cb in recipe.callbacks() if not _is_followed(cb, stopping)],
+        device=device,
+        compile=recipe.compile,
+        classes=list(range(recipe.n_classes)),
+        verbose=job.verbose,
+        use_caching=recipe.use_caching,
+        torch_load_kwargs=recipe.torch_load_kwargs,
+        **{f"optimizer__{key}": value for key, value in rates.optimizer_kwargs.items()},
+        **{f"compile__{key}": value for key, value in recipe.compile_kwargs.items()},
+    )
+    stack.set_draws([generator(m.seed, Purpose.FORWARD, device) for m in members])
+    shared = members[0].objective.shared_batches
+    # Without shuffling, members with the same rows see the same batches: one copy will do.
+    rows = members[0].data.rows
+    alike = not recipe.shuffle and all(member.data.rows is rows for member in members)
+    train = Split(data, _index([member.data for member in members], shared or alike))
+    held_out = _held_out(members, recipe, shared)
+    if not (job.plan.draws and isinstance(stack, LoopStack)):
+        return net.train(train, held_out, _label(members))
+    with torch_seeded(purpose_seed(members[0].seed, Purpose.FORWARD), device):
+        return net.train(train, held_out, _label(members))
+
+
+def _start_objective(
+    members: list[Member], module: torch.nn.Module, data: TrainingData
+) -> Objective:
+    """Join the members' objectives and draw what is trained beside the networks."""
+    objective: Objective = merge([member.objective for member in members])
+    if members[0].recipe.slimming is not None:
+        objective = Slimmed(objective, members[0].recipe.slimming, scale_names(module))
+    rows = data.rows
+    features: dict[str, Any] = {}
+    if objective.taps:
+        sample = Rows(rows.array, rows.dtype).slice(0, SAMPLE_ROWS)
+        features = captured_shapes(module, objective.taps, sample)
+    shapes = {
+        "features": features,
+        "extras": {name: tuple(values.shape[2:]) for name, values in data.extras.items()},
+        "device": rows.device,
+    }
+    return objective.start([member.seed for member in members], shapes, rows.dtype)
+
+
+def _held_out(members: list[Member], recipe: Recipe, shared: bool) -> Split | None:
+    held_out = [member.data.valid for member in members if member.data.valid is not None]
+    if not held_out:
+        return None
+    same = all(one.rows is held_out[0].rows and one.extras == {} for one in held_out)
+    data = TrainingData.gather(held_out, recipe.dtype, recipe.device)
+    return Split(data, _index(held_out, shared or same))
+
+
+def _index(data: list[FitData], shared: bool) -> torch.Tensor:
+    """Return the rows of each member, or one row of them where all see the same."""
+    return torch.stack([torch.from_numpy(one.rows.copy()) for one in data[: 1 if shared else None]])
+
+
+def _orders(job: Job, members: list[Member]) -> list[torch.Generator]:
+    recipe, _, joint = _parts(members)
+    if not recipe.shuffle:
+        return []
+    if joint:
+        return [generator(job.order_seed, Purpose.ORDER)]
+    return [generator(member.seed, Purpose.ORDER) for member in members]
+
+
+def _is_followed(callback: Any, stopping: Any) -> bool:
+    """Whether a callback is the stopping rule that the engine follows itself."""
+    return stopping is not None and type(callback) is type(stopping)
+
+
+def _label(members: list[Member]) -> str:
+    first, last = members[0].number, members[-1].number
+    return f"member {first}" if first == last else f"members {first} to {last}"

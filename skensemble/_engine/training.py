@@ -1,0 +1,89 @@
+"""Deal members out to shards, and shards to joblib's workers.
+
+A shard is one stack trained by one `StackNet`. Processes, threads, dask and ray are
+joblib's: whatever backend is active runs the shards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from joblib import Parallel, delayed, effective_n_jobs
+from joblib.parallel import get_active_backend
+
+from skensemble._data.rows import Rows
+from skensemble._engine.members import SAMPLE_ROWS, Member
+from skensemble._engine.net import MemberResult
+from skensemble._engine.planning import Plan, make_plan
+from skensemble._engine.shards import Job, _parts, make_shards, shard_device, train_shard
+
+
+@dataclass
+class Training:
+    """Networks that a fit wants to be trained; they come back in `results`.
+
+    Attributes
+    ----------
+    members : list of Member
+        The networks.
+    stack : int or "auto"
+        How many may train together.
+    n_jobs : int or None
+        joblib's.
+    order_seed : int
+        One order for all members, where they share batches.
+    verbose : int
+        1 tells what is trained how, 2 tells of every epoch.
+    owner : str
+        Who tells it.
+    results : dict of int to MemberResult
+        What was trained, by the members' numbers.
+    """
+
+    members: list[Member]
+    stack: int | str = "auto"
+    n_jobs: int | None = None
+    order_seed: int = 0
+    verbose: int = 0
+    owner: str = "skensemble"
+
+    def __post_init__(self) -> None:
+        self.results: dict[int, MemberResult] = {}
+
+    def run(self) -> None:
+        """Train the members; results are kept as they come."""
+        for member, result in train_members(self):
+            self.results[member.number] = result
+
+
+def train_members(training: Training) -> Iterator[tuple[Member, MemberResult]]:
+    """Train members and yield each as soon as its shard is done."""
+    members = training.members
+    recipe, objective, joint = _parts(members)
+    sample = Rows(members[0].data.X, recipe.dtype).slice(0, SAMPLE_ROWS)
+    seeds = [member.seed for member in members]
+    plan = make_plan(recipe, sample, seeds, training.stack, joint=joint, taps=objective.taps)
+    if training.verbose:
+        _say_plan(training, plan)
+    job = Job(plan, training.order_seed, training.verbose)
+    n_workers = effective_n_jobs(training.n_jobs)
+    shards = [members] if joint else make_shards(members, plan.size, n_workers)
+    calls = (
+        delayed(train_shard)(job, shard, shard_device(recipe.device, number))
+        for number, shard in enumerate(shards)
+    )
+    # Finished members are kept as they come, where the backend (unlike ray's) can do that.
+    streams = get_active_backend()[0].supports_return_generator
+    parallel = Parallel(n_jobs=training.n_jobs, return_as="generator" if streams else "list")
+    for shard, results in zip(shards, parallel(calls), strict=True):
+        yield from zip(shard, results, strict=True)
+
+
+def _say_plan(training: Training, plan: Plan) -> None:
+    n_members = len(training.members)
+    how = f"{min(plan.size, n_members)} at a time as {plan.kind.__name__}"
+    why = f" because {plan.reason}" if plan.reason else ""
+    print(  # noqa: T201
+        f"[skensemble] {training.owner}: {n_members} members, {how}{why}", flush=True
+    )

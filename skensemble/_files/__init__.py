@@ -1,0 +1,1 @@
+"""Files that hold estimators: tensors and JSON, nothing executed."""

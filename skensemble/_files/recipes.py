@@ -1,0 +1,200 @@
+"""A recipe as the plain JSON of a file, and back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from skorch import NeuralNetClassifier
+from torch import nn
+
+import skensemble.nn as architectures
+from skensemble._files.format import is_json, to_json
+from skensemble._forgotten import ForgottenRecipe
+from skensemble._recipes.callbacks import ELEMENTWISE_OPTIMIZERS
+from skensemble._recipes.reading import read_recipe
+from skensemble._recipes.recipe import FILLED, Recipe
+
+_OPTIMIZERS = {cls.__name__: cls for cls in ELEMENTWISE_OPTIMIZERS}
+
+
+_PLAIN = ("outputs_proba", "label_smoothing", "lr", "max_epochs", "batch_size",
+          "valid_batch_size", "shuffle", "drop_last", "device", "in_shape", "n_classes",
+          "precision", "writes_input", "channels_last", "rank1", "linear", "part")  # fmt: skip
+
+
+_DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+def describe_recipe(wide: Recipe, source: Any) -> dict[str, Any]:
+    """Describe a recipe, and list the parts of it that the file cannot carry."""
+    recipe = wide.narrow()
+    about: dict[str, Any] = {name: getattr(recipe, name) for name in _PLAIN}
+    about["rank1"] = wide.rank1
+    is_instance = isinstance(recipe.module, nn.Module)
+    maker = type(recipe.module) if is_instance else recipe.module
+    about["module"] = f"{maker.__module__}.{getattr(maker, '__qualname__', maker)}"
+    about["module_kwargs"] = recipe.module_kwargs
+    for name, value in recipe.module_kwargs.items():
+        to_json(value, f"the module's argument {name!r}")
+    about["dtype"] = "float64" if recipe.dtype == torch.float64 else "float32"
+    weight = recipe.class_weight
+    about["class_weight"] = None if weight is None else weight.tolist()
+    about["optimizer"] = getattr(recipe.optimizer, "__name__", "?")
+    about["optimizer_kwargs"] = recipe.optimizer_kwargs
+    about["was_none"] = source is None
+    about["missing"] = _missing(recipe)
+    if "optimizer" in about["missing"]:
+        about["optimizer_kwargs"] = {}
+    return about
+
+
+def _missing(recipe: Recipe) -> list[str]:
+    missing = []
+    if recipe.optimizer not in ELEMENTWISE_OPTIMIZERS or not is_json(recipe.optimizer_kwargs):
+        missing.append("optimizer")
+    if recipe.callbacks():
+        missing.append("callbacks")
+    if recipe.train_split is not None:
+        missing.append("train_split")
+    if recipe.compile:
+        missing.append("compile")
+    return missing
+
+
+def distinct(modules: list[Any]) -> list[Any]:
+    """Return modules without repetitions; two of one name may differ."""
+    found: list[Any] = []
+    for module in modules:
+        if place_of(module, found) is None:
+            found.append(module)
+    return found
+
+
+def place_of(module: Any, modules: list[Any]) -> int | None:
+    """Return where a module, or an instance with the same layers, stands in a list."""
+    layers = (type(module), repr(module)) if isinstance(module, nn.Module) else None
+    for place, one in enumerate(modules):
+        if one is module or (layers is not None and layers == (type(one), repr(one))):
+            return place
+    return None
+
+
+# -- read --------------------------------------------------------------------------------
+def member_entries(about: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return where members differ from their ensemble; older files had one recipe for all."""
+    alike: dict[str, Any] = {"recipe": {}, "params": {}, "module": 0}
+    return about.get("members") or [alike] * len(about["numbers"])
+
+
+def read_recipes(about: dict[str, Any], module: Any) -> tuple[Recipe, list[Recipe], list[Any]]:
+    """Read the estimator's recipe and those of its members.
+
+    Also return what a user would have written for each member whose recipe is not the
+    estimator's: parameters for ``set_params``.
+    """
+    shared, place, entries = about["recipe"], about.get("module", 0), member_entries(about)
+    described = [{**shared, **entry["recipe"]} for entry in entries]
+    numbers = [entry["module"] for entry in entries]
+    makers = _architectures([one["module"] for one in described], numbers, module)
+    cuts = about.get("pruned") or [[]] * len(entries)
+    recipes = [
+        replace(_recipe(one, maker), pruned=tuple(own))
+        for one, maker, own in zip(described, makers, cuts, strict=True)
+    ]
+    # A recipe that came after the last training is no member's, and its module not asked for.
+    maker = makers[numbers.index(place)] if place in numbers else _ours(shared["module"])
+    recipe = replace(_recipe(shared, maker), pruned=recipes[0].pruned)
+    sources = [
+        {"estimator": rebuild_source(one, own)} if entry["recipe"] or number != place else {}
+        for entry, number, one, own in zip(entries, numbers, described, recipes, strict=True)
+    ]
+    return recipe, recipes, sources
+
+
+def _ours(full_name: str) -> Any:
+    package, _, name = full_name.rpartition(".")
+    if package.startswith(architectures.__name__ + ".") and name in architectures.__all__:
+        return getattr(architectures, name)
+    return None
+
+
+def _architectures(names: list[str], numbers: list[int], module: Any) -> list[Any]:
+    """Return the architecture of each member, from the reader where it is not ours."""
+    known = [_ours(name) for name in names]
+    strangers = {n: name for n, name, own in zip(numbers, names, known, strict=True) if own is None}
+    if isinstance(module, (list, tuple)):
+        if len(module) != len(names):
+            raise ValueError(
+                f"The 'module' of load() must be one module, or one a member, here {len(names)}. "
+                f"Got {len(module)} of them instead."
+            )
+        known = [own if one is None else one for own, one in zip(known, module, strict=True)]
+    elif module is not None and len(strangers) < 2:
+        return [module if own is None or not strangers else own for own in known]
+    missing = [name for name, own in zip(names, known, strict=True) if own is None]
+    if not missing:
+        return known
+    if len(strangers) == 1 and module is None:
+        raise ValueError(
+            f"The file's network is of the class {missing[0]}, which load() does not import by "
+            f"itself. Pass it: load(path, module={missing[0].rpartition('.')[2]})."
+        )
+    each = ", ".join(
+        name.rpartition(".")[2] if number in strangers else "None"
+        for number, name in zip(numbers, names, strict=True)
+    )
+    raise ValueError(
+        f"The file's networks are of {len(strangers)} modules that load() does not import by "
+        f"itself. Pass one a member: load(path, module=[{each}])."
+    )
+
+
+def _recipe(about: dict[str, Any], module: Any) -> Recipe:
+    values = {name: about[name] for name in _PLAIN}
+    values["in_shape"] = tuple(values["in_shape"])
+    values["part"] = None if values["part"] is None else tuple(values["part"])
+    weight = about["class_weight"]
+    return replace(
+        Recipe(module),
+        **values,
+        module_kwargs=about["module_kwargs"],
+        dtype=_DTYPES[about["dtype"]],
+        class_weight=None if weight is None else torch.tensor(weight),
+        optimizer=_OPTIMIZERS.get(about["optimizer"], torch.optim.Adam),
+        optimizer_kwargs=about["optimizer_kwargs"],
+    )
+
+
+def rebuild_source(about: dict[str, Any], recipe: Recipe) -> Any:
+    """Rebuild the recipe the user gave, as far as the file carries it."""
+    if about["was_none"]:
+        return None
+    missing = [*about["missing"], *(["module"] if recipe.module is None else [])]
+    if missing:
+        return ForgottenRecipe(tuple(missing))
+    own = {k: v for k, v in recipe.module_kwargs.items() if k not in FILLED}
+    criterion: dict[str, Any] = {} if recipe.class_weight is None else {
+        "criterion__weight": recipe.class_weight
+    }  # fmt: skip
+    if recipe.label_smoothing:
+        criterion["criterion__label_smoothing"] = recipe.label_smoothing
+    net = NeuralNetClassifier(
+        recipe.module,
+        criterion=nn.NLLLoss if recipe.outputs_proba else nn.CrossEntropyLoss,
+        optimizer=recipe.optimizer,
+        lr=recipe.lr,
+        max_epochs=recipe.max_epochs,
+        batch_size=recipe.batch_size,
+        iterator_train__shuffle=recipe.shuffle,
+        iterator_train__drop_last=recipe.drop_last,
+        iterator_valid__batch_size=recipe.valid_batch_size,
+        train_split=None,
+        device=recipe.device,
+        **criterion,
+        **{f"module__{key}": value for key, value in own.items()},
+        **{f"optimizer__{key}": value for key, value in recipe.optimizer_kwargs.items()},
+    )
+    read_recipe(net)
+    return net

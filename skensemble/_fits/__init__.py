@@ -1,0 +1,1 @@
+"""How fits run: one alone, or many in step."""

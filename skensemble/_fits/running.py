@@ -1,0 +1,199 @@
+"""How a fit runs: alone, or side by side with others that differ in a few numbers.
+
+An estimator's fit is a generator. It yields what it wants, a `Training` of networks or a
+`Subfit` of another estimator, and goes on once that is done. `fit_alone` does what is
+wanted at once. `fit_together` runs many fits in step: it trains the networks of all of
+them in common stacks, and fits an estimator that several of them want only once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sklearn.base import BaseEstimator, clone
+
+from skensemble._engine.training import Training
+from skensemble._fits.given import Given, Steps
+from skensemble._fits.subfit import Subfit
+
+
+def fit_alone(estimator: Any, given: Given) -> None:
+    """Run one fit; an error before any network is trained leaves the estimator as it was."""
+    before, trained = dict(vars(estimator)), False
+    steps = estimator._steps(given)
+    try:
+        wanted = next(steps)
+        while True:
+            trained = trained or isinstance(wanted, Training)
+            try:
+                wanted.run()
+            except BaseException as error:
+                wanted = steps.throw(error)
+            else:
+                wanted = next(steps)
+    except StopIteration:
+        return
+    except BaseException:
+        if not trained:
+            vars(estimator).clear()
+            vars(estimator).update(before)
+        raise
+
+
+@dataclass
+class Outcome:
+    """What became of one of several fits: its seconds, and its error if it failed."""
+
+    seconds: float = 0.0
+    error: Exception | None = None
+
+
+class _Fit:
+    """A fit that is under way."""
+
+    def __init__(self, steps: Steps) -> None:
+        self.steps = steps
+        self.outcome = Outcome()
+        self.wanted: Any = None
+        self.advance()
+
+    def advance(self, error: Exception | None = None) -> None:
+        """Go on to the next thing that is wanted; an error ends this fit alone."""
+        start = time.perf_counter()
+        try:
+            self.wanted = next(self.steps) if error is None else self.steps.throw(error)
+        except StopIteration:
+            self.wanted = None
+        except Exception as failure:  # kept, for the caller to report
+            self.wanted, self.outcome.error = None, failure
+        self.outcome.seconds += time.perf_counter() - start
+
+
+def fit_together(
+    fits: Sequence[Steps], n_jobs: int | None = None, verbose: int = 0
+) -> list[Outcome]:
+    """Run many fits side by side; members that can be are trained in one stack.
+
+    A fit's seconds are its share of the time that the common work took.
+    """
+    running = [_Fit(steps) for steps in fits]
+    while waiting := [fit for fit in running if fit.wanted is not None]:
+        subfits = [fit for fit in waiting if isinstance(fit.wanted, Subfit)]
+        if subfits:  # students wait for all teachers, so that they can train together
+            _run_subfits(subfits, n_jobs, verbose)
+        else:
+            _run_trainings(waiting, n_jobs, verbose)
+    return [fit.outcome for fit in running]
+
+
+def side_by_side(
+    fits: Sequence[Steps], stack: int | str = "auto", n_jobs: int | None = None
+) -> Steps:
+    """Run fits in step as a part of another one, which yields what they want trained.
+
+    What can train in one stack is yielded as one `Training`. Errors are returned, one a fit.
+    """
+    running = [_Fit(steps) for steps in fits]
+    while waiting := [fit for fit in running if fit.wanted is not None]:
+        for group in _alike(waiting):
+            together = _join([fit.wanted for fit in group])
+            together = replace(together, stack=stack, n_jobs=n_jobs)
+            error = None
+            try:
+                yield together
+            except Exception as failure:  # is told to those it concerns
+                error = failure
+            else:
+                _deal([fit.wanted for fit in group], together)
+            for fit in group:
+                fit.advance(error)
+    return [fit.outcome.error for fit in running]
+
+
+def _run_subfits(fits: list[_Fit], n_jobs: int | None, verbose: int) -> None:
+    wanted: dict[Any, list[_Fit]] = {}
+    for fit in fits:
+        wanted.setdefault(fit.wanted.key(), []).append(fit)
+    ours: list[list[_Fit]] = []
+    theirs: list[list[_Fit]] = []
+    for sharers in wanted.values():
+        native = hasattr(sharers[0].wanted.estimator, "_steps")
+        (ours if native else theirs).append(sharers)
+    estimators = [clone(sharers[0].wanted.estimator) for sharers in ours]
+    steps = [
+        estimator._steps(sharers[0].wanted.given)
+        for estimator, sharers in zip(estimators, ours, strict=True)
+    ]
+    outcomes = fit_together(steps, n_jobs, verbose)
+    for sharers, estimator, outcome in zip(ours, estimators, outcomes, strict=True):
+        _hand_out(sharers, estimator, outcome)
+    for sharers in theirs:
+        start, error = time.perf_counter(), None
+        try:
+            sharers[0].wanted.run()
+        except Exception as failure:
+            error = failure
+        outcome = Outcome(time.perf_counter() - start, error)
+        _hand_out(sharers, sharers[0].wanted.result, outcome)
+
+
+def _hand_out(sharers: list[_Fit], estimator: BaseEstimator, outcome: Outcome) -> None:
+    for fit in sharers:
+        fit.wanted.result = estimator
+        fit.outcome.seconds += outcome.seconds / len(sharers)
+        fit.advance(outcome.error)
+
+
+def _alike(fits: list[_Fit]) -> list[list[_Fit]]:
+    """Group fits whose networks can train in common stacks."""
+    groups: dict[Any, list[_Fit]] = {}
+    for fit in fits:
+        training = fit.wanted
+        keys = {member.key() for member in training.members}
+        alone = training.members[0].objective.shared_batches or len(keys) != 1
+        key = object() if alone else (training.stack, keys.pop())
+        groups.setdefault(key, []).append(fit)
+    return list(groups.values())
+
+
+def _run_trainings(fits: list[_Fit], n_jobs: int | None, verbose: int) -> None:
+    for group in _alike(fits):
+        start, error = time.perf_counter(), None
+        try:
+            _train_group([fit.wanted for fit in group], n_jobs, verbose)
+        except Exception as failure:
+            error = failure
+        seconds = time.perf_counter() - start
+        n_members = sum(len(fit.wanted.members) for fit in group)
+        for fit in group:
+            fit.outcome.seconds += seconds * len(fit.wanted.members) / n_members
+            fit.advance(error)
+
+
+def _train_group(trainings: list[Training], n_jobs: int | None, verbose: int) -> None:
+    """Train the members of all in common and hand each its own."""
+    together = replace(_join(trainings), n_jobs=n_jobs, verbose=verbose)
+    together.run()
+    _deal(trainings, together)
+
+
+def _join(trainings: list[Training]) -> Training:
+    """Make one training of several."""
+    if len(trainings) == 1:
+        return trainings[0]
+    members = [member for training in trainings for member in training.members]
+    numbered = [replace(member, number=at) for at, member in enumerate(members)]
+    return replace(trainings[0], members=numbered)
+
+
+def _deal(trainings: list[Training], together: Training) -> None:
+    """Hand the results of a joint training to those it was made of."""
+    if len(trainings) == 1:
+        trainings[0].results = together.results
+        return
+    places = [(training, member) for training in trainings for member in training.members]
+    for at, (training, member) in enumerate(places):
+        training.results[member.number] = together.results[at]

@@ -1,0 +1,547 @@
+"""Students: one small network that learns what a teacher knows."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from sklearn.utils.validation import check_memory
+from torch import Tensor
+
+from skensemble._base.augmenting import augment
+from skensemble._base.errors import MemberDivergedError
+from skensemble._base.fitted import is_fitted
+from skensemble._data.rows import FitData, Rows, joined
+from skensemble._engine.members import SAMPLE_ROWS, Member
+from skensemble._engine.training import Training
+from skensemble._fits.given import Given, Steps
+from skensemble._fits.running import fit_alone
+from skensemble._fits.subfit import Subfit
+from skensemble._forgotten import ForgottenRecipe
+from skensemble._private import HasMethods, Interval, StrOptions, fit_context
+from skensemble._recipes.recipe import Recipe
+from skensemble._seeding import Purpose, member_seed, purpose_seed, root_seed
+from skensemble.augmentation.names import CONSTRAINTS
+from skensemble.distillation.held_out import held_apart, rows_as_given
+from skensemble.distillation.perturbing import KINDS, perturb
+from skensemble.distillation.students import StudentClassifier, kernel_student
+from skensemble.distillation.targets import ask_in_batches, said_of
+from skensemble.distillation.teachers import (
+    check_given_logits,
+    count_teachers,
+    member_recipe,
+    ready_to_fit,
+    teacher_logits,
+)
+from skensemble.distillation.terms import (
+    OBJECTIVES,
+    adds_term,
+    check_kernel_student,
+    check_members,
+    layer_names,
+    teacher_share,
+    term_of,
+)
+from skensemble.ensembles.batch_ensemble import BatchEnsembleClassifier
+from skensemble.nn._taps import Tap, find_taps
+from skensemble.ntk.classifier import NTKClassifier
+from skensemble.objectives import (
+    TEACHER_DIVERSITY,
+    Distilled,
+    Objective,
+    SharedWeights,
+    Term,
+    Watched,
+)
+from skensemble.perturbation import Perturbation
+
+__all__ = ["DistilledClassifier"]
+
+
+# The seed of remembered teachers, where nobody has set one.
+_FIXED_SEED = 0
+
+
+class DistilledClassifier(StudentClassifier):
+    """One network that learns from a teacher: an ensemble, or any other classifier.
+
+    The student minimises ``(1 - alpha) * CE(y, s) + alpha * term(s, teacher)``; where the
+    objective compares layers or is ``"truncated"``, ``CE(y, s) + beta * term``. With
+    ``objective="label"`` the term is ``T² KL(σ(t/T) ‖ σ(s/T))`` [1]_.
+
+    Parameters
+    ----------
+    teacher : classifier, default=None
+        Anything with `predict_proba`. An unfitted one is cloned and fitted on the rows that
+        `fit` is given; a fitted one is used as it is. Cross-validation clones it, and
+        clones are unfitted: each fold then trains a teacher of its own, which has not
+        seen the fold's test rows. ``FrozenEstimator(teacher)`` is never fitted again.
+        ``None`` is an ensemble of five networks of the student's recipe.
+    student : net, Module class or instance, BatchEnsembleClassifier or NTKClassifier
+        The recipe; see `NetworkClassifier`. A `BatchEnsembleClassifier` is a student of
+        several members; with its ``merge="factor-mean"`` they are folded into one network
+        in the end (LatentBE). An `NTKClassifier` is fitted to ``(1 - alpha) y + alpha p`` with
+        the teacher's probabilities `p` at the temperature. ``None`` takes that of the
+        teacher's member where there is one, and the default network otherwise.
+    objective : str or Term, default="label"
+        "label", "logit" [2]_, "feature" [3]_, "hint", "attention", "relation",
+        "truncated" [4]_, "adaptive" (AE-KD), "dirichlet" (EnD²), "proxy-dirichlet", or an
+        object of your own that subclasses `skensemble.objectives.Term`.
+    temperature : float, default=4.0
+        Of "label" and "adaptive"; of "dirichlet", where it goes to 1 in the second half of
+        the epochs.
+    alpha : float, default=0.9
+        Share of the teacher's term, from 0 (plain training) to 1 (labels are not used). Of
+        "label", "logit", "adaptive", the Dirichlets and terms of your own.
+    beta : float or "auto", default="auto"
+        Weight of the teacher's term of the other objectives. "auto" is 1 for "feature",
+        "relation" and "truncated", 100 for "hint", 1000 for "attention".
+    tau : float or "auto", default="auto"
+        Of "truncated"; "auto" is ``1 / log(n_classes) ** 2``.
+    one_sided : bool, default=False
+        Whether "truncated" only raises classes in which the student is below the teacher, as
+        published. Nothing then lowers a logit: on digits the student ends at chance, whatever
+        `beta` and `tau`; see the guide.
+    cap : float, default=0.6
+        Largest weight of one network of the teacher in "adaptive"; at least ``1 / M``.
+    averaging : {"auto", "proba", "logit", "one-to-one"}, default="auto"
+        Whether "label" learns the mean of the probabilities of an ensemble's members, the
+        softmax of their mean logits, or, each member of a `BatchEnsembleClassifier`, from
+        the teacher's member of its number [5]_. "auto" is "one-to-one" for such a student
+        and "proba" for others.
+    layers : "last", list of str or dict of str to str, default="last"
+        Layers to compare, by module name: of both networks, or of the student mapped to
+        those of the teacher. "last" is the last feature map of a network on images, and the
+        input of the last linear layer of others.
+    perturbation : {"ods", "confods", "tdiv-sdiv", "gaussian"}, Perturbation or None
+        Alter the rows on which the teacher's term is learned, where the teacher's networks
+        differ [6]_. The teacher is then asked for every batch. "tdiv-sdiv" is for students
+        with members, and alters the rows for the labels too; "gaussian" is the control.
+    step : float, default=1/255
+        Root mean square of the alteration's numbers: of pixels, or, for tables, in units of
+        each feature's standard deviation, for which 1/255 is very little.
+    input_range : tuple of float, "auto" or None, default="auto"
+        Range that altered rows are kept in; "auto" is (0, 1) for images, none for tables.
+    report_diversity : bool, default=False
+        Record for every epoch, in the student's ``history_`` and with ``verbose=2`` in
+        print, how far the networks of the teacher are apart on the rows that its term is
+        learned on (``train_teacher_diversity``), and the members of a student that has
+        some (``train_diversity``); with a validation split ``valid_`` likewise. Both are
+        `skensemble.metrics.pairwise_kl`, without a temperature.
+    n_students : int, default=1
+        Students of different seeds, trained together.
+    keep : {"all", "first"}, default="all"
+        Whether the students are averaged, or only the first is kept.
+    memory : str, joblib.Memory or None, default=None
+        Where fitted teachers are remembered, so that candidates of a grid search share one
+        a fold. A teacher's ``random_state=None`` is then a fixed number.
+    augmentation : str, Augmentation, callable, list or None, default=None
+        Alter each batch before it is learned: "cutmix", "mixup", "cutout", "autoaugment",
+        "randaugment", "crop-flip", an object of `skensemble.augmentation`, a callable such as
+        those of ``torchvision.transforms.v2``, or a list of them in turn. Held-out rows
+        stay as they are. The teacher is asked about the same altered rows, whose targets are
+        what it says of them and are not mixed; whether it was *trained* on altered rows is
+        its own parameter.
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes, multiplied with the sample weights in both terms, and for a
+        teacher that is fitted here.
+    stack : int or "auto", default="auto"
+        How many students train together.
+    n_jobs : int or None, default=None
+        joblib workers that students are dealt out to.
+    precision : {"bf16"} or None, default=None
+        Run forward passes in bfloat16 where that is safe (autocast).
+    random_state : int, RandomState instance or None, default=None
+        Seed of the students, and of a teacher that has none.
+    verbose : int, default=0
+        1 tells what is trained how, 2 tells of every epoch.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels.
+    teacher_ : classifier or None
+        The fitted teacher; ``None`` where `fit` was given ``teacher_logits``.
+    estimators_ : list of NetworkClassifier
+        The students that are kept.
+    n_features_in_ : int
+        Number of features seen in `fit`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where `X` had names that are strings.
+
+    See Also
+    --------
+    SelfDistiller : A network that learns from its own earlier generations.
+    StackedGridSearchCV : A grid over `temperature` and `alpha` in one training run.
+
+    References
+    ----------
+    .. [1] Hinton, Vinyals and Dean, "Distilling the knowledge in a neural network", 2015.
+    .. [2] Ba and Caruana, "Do deep nets really need to be deep?", 2014.
+    .. [3] Park, Yoo and Kwak, "On the orthogonality of knowledge distillation with other
+       techniques", 2020.
+    .. [4] Allen-Zhu and Li, "Towards understanding ensemble, knowledge distillation and
+       self-distillation in deep learning", 2023.
+    .. [5] Mariet, Jenatton, Wenzel and Tran, "Distilling ensembles improves uncertainty
+       estimates", 2020.
+    .. [6] Nam et al., "Improving ensemble distillation with weight averaging and
+       diversifying perturbation", 2022.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.ensemble import RandomForestClassifier
+    >>> from skensemble import DistilledClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> student = DistilledClassifier(RandomForestClassifier(random_state=0), random_state=0)
+    >>> student.fit(X, y).score(X, y) > 0.9
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "teacher": [HasMethods(["fit", "predict"]), ForgottenRecipe, None],
+        "student": "no_validation",
+        "objective": [StrOptions(OBJECTIVES), Term],
+        "temperature": [Interval(numbers.Real, 0, None, closed="neither")],
+        "alpha": [Interval(numbers.Real, 0, 1, closed="both")],
+        "beta": [Interval(numbers.Real, 0, None, closed="left"), StrOptions({"auto"})],
+        "tau": [Interval(numbers.Real, 0, None, closed="neither"), StrOptions({"auto"})],
+        "one_sided": ["boolean"],
+        "cap": [Interval(numbers.Real, 0, 1, closed="right")],
+        "averaging": [StrOptions({"auto", "proba", "logit", "one-to-one"})],
+        "layers": [str, list, tuple, dict],
+        "perturbation": [
+            StrOptions(set(KINDS)),
+            Perturbation,
+            None,
+        ],
+        "step": [Interval(numbers.Real, 0, None, closed="neither")],
+        "input_range": [StrOptions({"auto"}), tuple, list, None],
+        "report_diversity": ["boolean"],
+        "n_students": [Interval(numbers.Integral, 1, None, closed="left")],
+        "keep": [StrOptions({"all", "first"})],
+        "memory": [str, HasMethods(["cache"]), None],
+        "augmentation": CONSTRAINTS,
+        "class_weight": [StrOptions({"balanced"}), dict, None],
+        "stack": [Interval(numbers.Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "n_jobs": [numbers.Integral, None],
+        "precision": [StrOptions({"bf16"}), None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        teacher: Any = None,
+        student: Any = None,
+        *,
+        objective: Any = "label",
+        temperature: float = 4.0,
+        alpha: float = 0.9,
+        beta: Any = "auto",
+        tau: Any = "auto",
+        one_sided: bool = False,
+        cap: float = 0.6,
+        averaging: str = "auto",
+        layers: Any = "last",
+        perturbation: Any = None,
+        step: float = 1 / 255,
+        input_range: Any = "auto",
+        report_diversity: bool = False,
+        n_students: int = 1,
+        keep: str = "all",
+        memory: Any = None,
+        augmentation: Any = None,
+        class_weight: Any = None,
+        stack: Any = "auto",
+        n_jobs: int | None = None,
+        precision: str | None = None,
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.teacher = teacher
+        self.student = student
+        self.objective = objective
+        self.temperature = temperature
+        self.alpha = alpha
+        self.beta = beta
+        self.tau = tau
+        self.one_sided = one_sided
+        self.cap = cap
+        self.averaging = averaging
+        self.layers = layers
+        self.perturbation = perturbation
+        self.step = step
+        self.input_range = input_range
+        self.report_diversity = report_diversity
+        self.n_students = n_students
+        self.keep = keep
+        self.memory = memory
+        self.augmentation = augmentation
+        self.class_weight = class_weight
+        self.stack = stack
+        self.n_jobs = n_jobs
+        self.precision = precision
+        self.random_state = random_state
+        self.verbose = verbose
+
+    # -- fit -----------------------------------------------------------------------------
+
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        teacher_logits: Any = None,
+        X_unlabelled: Any = None,
+    ) -> DistilledClassifier:
+        """Train the teacher where it is not fitted, and then the student.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Tables, or images of shape (n_samples, channels, height, width). The teacher is
+            given `X` as it is.
+        y : array-like of shape (n_samples,)
+            Labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights; also a teacher that is fitted here gets them.
+        teacher_logits : array-like of shape (n_samples, n_classes), default=None
+            What a teacher says, instead of asking `teacher`; with an axis in front for
+            several networks. Rows of `X_unlabelled` follow those of `X`.
+        X_unlabelled : array-like of shape (n_unlabelled, ...), default=None
+            Further rows, on which the student learns from the teacher alone.
+
+        Returns
+        -------
+        DistilledClassifier
+            The fitted estimator.
+        """
+        options = {"teacher_logits": teacher_logits, "X_unlabelled": X_unlabelled}
+        fit_alone(self, Given(X, y, sample_weight, options=options))
+        return self
+
+    def _recipe_source(self) -> Any:
+        return member_recipe(self.teacher) if self.student is None else self.student
+
+    def _steps(self, given: Given) -> Steps:
+        root = root_seed(self.random_state)
+        source = self._recipe_source()
+        if isinstance(source, NTKClassifier):
+            yield from self._teach_kernels(source, given, root)
+            return
+        many = source if isinstance(source, BatchEnsembleClassifier) else None
+        recipe, data = self._prepare(source if many is None else many.estimator, given, root)
+        recipe = recipe if many is None else self._widen(recipe, many)
+        if given.options.get("teacher_logits") is None:
+            weight = given.sample_weight if self.class_weight is None else data.weight
+            self.teacher_ = yield from self._find_teacher(given, weight, root)
+        else:
+            self.teacher_ = None
+        objective: Objective = recipe.objective()
+        data, has_unlabelled = self._add_unlabelled(data, given)
+        if teacher_share(self) > 0:
+            self._check_askable()
+            data, objective = self._teach(recipe, data, given, objective, has_unlabelled)
+        elif has_unlabelled:
+            raise ValueError(
+                "'X_unlabelled' needs a teacher's term, which has no weight here. Got "
+                f"alpha={self.alpha}, beta={self.beta!r}; leave the rows out or set them above 0."
+            )
+        if many is not None:
+            objective = SharedWeights(objective, many.n_estimators)
+        objective = self._alter(objective, recipe, data, given)
+        if self.report_diversity:
+            self._check_diversity(data, many)
+            objective = Watched(objective)
+        seeds = self._seeds(root)
+        members = [
+            Member(number, seed, recipe, objective, data) for number, seed in enumerate(seeds)
+        ]
+        training = Training(
+            members, self.stack, self.n_jobs, root, self.verbose, type(self).__name__
+        )
+        yield training
+        self._take(recipe, training)
+
+    def _widen(self, recipe: Recipe, many: BatchEnsembleClassifier) -> Recipe:
+        """Turn the recipe of one network into that of a student of many members."""
+        if many.augmentation is not None:
+            raise ValueError(
+                "A BatchEnsembleClassifier as the student is trained here, so 'augmentation' must "
+                f"be set on the DistilledClassifier. Got {many.augmentation!r} in the student."
+            )
+        return many._widen(recipe)
+
+    def _alters(self) -> bool:
+        """Whether rows are altered before the student sees them."""
+        return self.augmentation is not None or self.perturbation is not None
+
+    def _check_askable(self) -> None:
+        """Refuse ready logits where the teacher has to be asked about altered rows."""
+        if not self._alters() or self.teacher_ is not None:
+            return
+        name = "perturbation" if self.augmentation is None else "augmentation"
+        raise ValueError(
+            f"{name}={getattr(self, name)!r} alters rows and asks the teacher again, so "
+            "'teacher_logits' are not enough. Pass 'teacher'."
+        )
+
+    def _alter(
+        self, objective: Objective, recipe: Recipe, data: FitData, given: Given
+    ) -> Objective:
+        """Put around an objective what alters its rows: augmentation first, then perturbation."""
+        if self._alters() and teacher_share(self) > 0:
+            term = term_of(self, recipe.n_classes)
+            objective = ask_in_batches(
+                objective, term, self.teacher_, recipe, data, given,
+                classes=self.classes_,
+                layers=layer_names(self.layers) if term.uses_layers else {},
+                name=str(self.objective),
+                diversity=self.report_diversity and count_teachers(self.teacher_) > 1,
+            )  # fmt: skip
+            if self.perturbation is not None:
+                objective = perturb(self, objective, recipe, data, given)
+        return augment(self, objective, recipe, data, given)
+
+    def _take(self, recipe: Recipe, training: Training) -> None:
+        lost = {
+            number: result.diverged_at
+            for number, result in training.results.items()
+            if result.diverged_at is not None
+        }
+        students = [
+            self._make_member(recipe, member.seed, training.results[member.number])
+            for member in training.members
+            if member.number not in lost
+        ]
+        if lost:
+            raise MemberDivergedError.of(lost, self.n_students)
+        self._recipe = recipe
+        self.estimators_ = students if self.keep == "all" else students[:1]
+
+    def _seeds(self, root: int) -> list[int]:
+        return [root, *(member_seed(root, number) for number in range(1, self.n_students))]
+
+    def _teach_kernels(self, source: NTKClassifier, given: Given, root: int) -> Steps:
+        """Let kernel machines learn the teacher's probabilities, in closed form."""
+        check_kernel_student(self, given)
+        data = self._check_fit(given)
+        ready = given.options.get("teacher_logits")
+        if ready is None:
+            weight = given.sample_weight if self.class_weight is None else data.weight
+            self.teacher_ = yield from self._find_teacher(given, weight, root)
+            said = teacher_logits(self.teacher_, given.X, self.classes_, torch.float64)
+        else:
+            self.teacher_ = None
+            said = check_given_logits(ready, len(data.X), len(self.classes_), torch.float64)
+        settings: dict[str, Any] = {"temperature": self.temperature, "alpha": self.alpha}
+        if self.averaging == "logit":
+            settings["averaging"] = "logit"
+        students = []
+        for seed in self._seeds(root):
+            args = source, seed, given, said, settings
+            students.append((yield from kernel_student(*args, class_weight=self.class_weight)))
+        self._recipe = students[0]._recipe
+        self.estimators_ = students if self.keep == "all" else students[:1]
+
+    # -- the teacher ---------------------------------------------------------------------
+
+    def _find_teacher(self, given: Given, weight: Any, root: int) -> Steps:
+        """Return the teacher if it is fitted, or have it fitted on the rows of this fit."""
+        if isinstance(self.teacher, ForgottenRecipe):
+            raise ValueError(
+                "The file this estimator was loaded from does not hold its teacher. It can "
+                "predict; to fit it, bring a teacher with set_params(teacher=...) or pass "
+                "'teacher_logits'."
+            )
+        if self.teacher is not None and is_fitted(self.teacher):
+            return self.teacher
+        memory = check_memory(self.memory)
+        seed = purpose_seed(root, Purpose.TEACHER)
+        if self.random_state is None and memory.location is not None:
+            seed = _FIXED_SEED
+        teacher = ready_to_fit(self.teacher, self._recipe_source(), seed)
+        wanted = Subfit(teacher, replace(given, sample_weight=weight, options={}), memory)
+        yield wanted
+        return wanted.result
+
+    def _add_unlabelled(self, data: FitData, given: Given) -> tuple[FitData, bool]:
+        """Append rows without labels to those that the student sees."""
+        more = given.options.get("X_unlabelled")
+        if more is None:
+            return data, False
+        n_rows = len(data.X)
+
+        def join() -> tuple[Any, np.ndarray, np.ndarray]:
+            X = self._check_X(more, reset=False, in_shape=tuple(data.X.shape[1:]))
+            labelled = np.repeat(np.array([1.0, 0.0]), [n_rows, len(X)])
+            y = np.concatenate([data.y, np.zeros(len(X), data.y.dtype)])
+            return joined(data.X, X), y, labelled
+
+        X, y, labelled = given.recall(("joined", tuple(self.classes_)), join)
+        weight = data.weight
+        if weight is not None:
+            weight = np.concatenate([weight, np.ones(len(X) - n_rows, weight.dtype)])
+        rows = np.concatenate([data.rows, np.arange(n_rows, len(X))])
+        extras = {"labelled": labelled}
+        valid = data.valid
+        if valid is not None and valid.X is data.X:
+            valid = replace(valid, X=X, y=y, weight=weight, extras=extras)
+        return replace(data, X=X, y=y, weight=weight, rows=rows, valid=valid, extras=extras), True
+
+    def _teach(
+        self, recipe: Recipe, data: FitData, given: Given, labels: Any, has_unlabelled: bool
+    ) -> tuple[FitData, Objective]:
+        """Add what the teacher says to the data, and its term to the objective."""
+        term = term_of(self, recipe.n_classes)
+        if recipe.rank1 is not None:
+            check_members(self, term, recipe.rank1["n_members"], given)
+        layers = layer_names(self.layers) if term.uses_layers else {}
+        extras = {} if self._alters() else said_of(self, term, layers, recipe, data, given)
+        taps: tuple[Tap, ...] = ()
+        if layers:
+            sample = Rows(data.X, recipe.dtype).slice(0, SAMPLE_ROWS)
+            taps = find_taps(recipe.build(0), list(layers), sample, "student")
+        label_share = 1.0 if adds_term(self) else 1.0 - self.alpha
+        objective = Distilled(labels, term, label_share, teacher_share(self), taps)
+        valid = data.valid
+        if valid is not None and valid.X is not data.X:
+            outside = said_of(self, term, layers, recipe, valid, replace(given, shared={}), valid.X)
+            if has_unlabelled:
+                outside["labelled"] = np.ones(len(valid.X))
+            valid = replace(valid, extras=outside)
+        elif valid is not None:
+            if self._alters():  # of the rows that are held out only, which are not altered
+                source = rows_as_given(valid, given)
+                valid = held_apart(valid, given)
+                extras = said_of(self, term, layers, recipe, valid, given, source)
+            valid = replace(valid, extras={**valid.extras, **extras})
+            extras = {} if self._alters() else extras
+        return replace(data, extras={**data.extras, **extras}, valid=valid), objective
+
+    def _check_diversity(self, data: FitData, many: BatchEnsembleClassifier | None) -> None:
+        """Refuse to report what there is nothing of."""
+        if TEACHER_DIVERSITY in data.extras or (many is not None and many.n_estimators > 1):
+            return
+        if self._alters() and teacher_share(self) > 0 and count_teachers(self.teacher_) > 1:
+            return
+        raise ValueError(
+            "report_diversity=True needs a teacher of at least 2 networks whose term has a weight, "
+            "or a student with members. Got neither; use an ensemble as the teacher, or a "
+            "BatchEnsembleClassifier as the student."
+        )
+
+    def _how_to_read(self, n_classes: int) -> Callable[[Tensor], Tensor] | None:
+        term = term_of(self, n_classes)
+        return term.log_proba if term.reads_logits and teacher_share(self) > 0 else None
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Tell whether there are students to predict with."""
+        return bool(getattr(self, "estimators_", None))

@@ -1,0 +1,35 @@
+"""Held-out rows, for a teacher to be asked about them alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import joblib
+import numpy as np
+from sklearn.utils import _safe_indexing
+
+from skensemble._data.rows import FitData
+from skensemble._fits.given import Given
+
+
+def rows_as_given(valid: FitData, given: Given) -> Any:
+    """Return held-out rows for a teacher to be asked about: a frame's rows as a frame."""
+    if hasattr(given.X, "columns"):
+        return _safe_indexing(given.X, valid.rows)
+    return held_apart(valid, given).X
+
+
+def held_apart(valid: FitData, given: Given) -> FitData:
+    """Cut held-out rows out of all rows, so that a teacher can be asked about them alone."""
+    X, rows = valid.X, valid.rows
+
+    def cut() -> tuple[np.ndarray, np.ndarray]:
+        order = np.argsort(rows)  # stores on disk want increasing numbers
+        found = np.asarray(X[rows[order]])
+        return found[np.argsort(order)], valid.y[rows]
+
+    found, y = given.recall(("held apart", id(X), id(valid.y), joblib.hash(rows)), cut)
+    weight = None if valid.weight is None else valid.weight[rows]
+    extras = {name: values[rows] for name, values in valid.extras.items()}
+    return replace(valid, X=found, y=y, weight=weight, rows=np.arange(len(rows)), extras=extras)

@@ -1,0 +1,205 @@
+"""What teachers say: logits and layers of any fitted classifier, in the student's classes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import clone
+from skorch import NeuralNetClassifier
+from torch import nn
+
+from skensemble._base.classifier import BaseNetworkClassifier
+from skensemble._base.features import _evaluating, _like
+from skensemble._base.fitted import unwrap
+from skensemble._data.rows import Rows
+from skensemble._recipes.recipe import run_networks
+from skensemble.ensembles.ensemble import DeepEnsembleClassifier
+from skensemble.ensembles.network import NetworkClassifier
+
+_SEED_NAMES = ("random_state",)
+
+
+def ready_to_fit(teacher: Any, student: Any, seed: int | None) -> Any:
+    """Return an unfitted teacher whose seeds are numbers.
+
+    ``None`` is an ensemble of five of the student's recipe; a skorch net is wrapped, so
+    that labels and shapes are taken care of.
+    """
+    if teacher is None:
+        teacher = DeepEnsembleClassifier(student, n_estimators=5)
+    elif isinstance(teacher, NeuralNetClassifier):
+        teacher = NetworkClassifier(teacher)
+    teacher = clone(teacher)
+    if seed is None:
+        return teacher
+    open_seeds = {
+        name: seed
+        for name, value in teacher.get_params(deep=True).items()
+        if name.split("__")[-1] in _SEED_NAMES and value is None
+    }
+    return teacher.set_params(**open_seeds)
+
+
+def member_recipe(teacher: Any) -> Any:
+    """Return the recipe of a teacher's member, for a student without one of its own."""
+    inner = unwrap(teacher)
+    if isinstance(inner, NeuralNetClassifier):
+        return clone(inner)
+    if isinstance(inner, BaseNetworkClassifier):  # not yet fitted perhaps
+        for name in ("estimator", "student"):
+            if hasattr(inner, name):
+                return getattr(inner, name)
+    return None
+
+
+def count_teachers(teacher: Any) -> int:
+    """Return how many networks a teacher's logits have."""
+    inner = unwrap(teacher)
+    if not isinstance(inner, BaseNetworkClassifier):
+        return 1
+    if getattr(inner, "joint", False) or getattr(inner, "combine", None) == "sum":
+        return 1
+    return sum(getattr(network, "n_members", 1) for network in inner._networks())
+
+
+# -- logits ------------------------------------------------------------------------------
+def teacher_logits(teacher: Any, X: Any, classes: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
+    """Return the logits of each network of a teacher, shape ``(sample, teacher, class)``.
+
+    Of a classifier that is no network they are the logarithms of its probabilities.
+    """
+    inner = unwrap(teacher)
+    columns = _columns(inner, classes)
+    if isinstance(inner, BaseNetworkClassifier):
+        values = inner._collect(X, inner._teaching, axis=1)
+    elif not hasattr(inner, "predict_proba"):
+        raise TypeError(
+            f"The 'teacher' must have predict_proba. Got {type(inner).__name__}, which has not; "
+            "wrap it in sklearn.calibration.CalibratedClassifierCV."
+        )
+    else:
+        if isinstance(inner, NeuralNetClassifier) and getattr(X, "dtype", None) == np.float64:
+            X = X.astype(np.float32)
+        proba = np.asarray(inner.predict_proba(X))
+        floor = np.finfo(np.float32).eps
+        values = np.log(np.maximum(proba, floor))[None]
+    return torch.from_numpy(np.ascontiguousarray(values[:, :, columns].swapaxes(0, 1))).to(dtype)
+
+
+def _columns(teacher: Any, classes: np.ndarray) -> np.ndarray:
+    """Return where the teacher keeps each of the student's classes."""
+    known = np.asarray(teacher.classes_)
+    if set(known.tolist()) != set(classes.tolist()):
+        only_teacher = sorted(set(known.tolist()) - set(classes.tolist()), key=str)
+        only_y = sorted(set(classes.tolist()) - set(known.tolist()), key=str)
+        raise ValueError(
+            "Teacher and student must have the same classes. Got "
+            f"{only_teacher} known to the teacher alone and {only_y} in y alone."
+        )
+    order = np.argsort(known)
+    return order[np.searchsorted(known[order], classes)]
+
+
+def check_given_logits(
+    values: Any, n_rows: int, n_classes: int, dtype: torch.dtype
+) -> torch.Tensor:
+    """Check logits that the user brings; return them as ``(sample, teacher, class)``."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "biuf":
+        raise ValueError(
+            f"'teacher_logits' must be real numbers. Got the dtype {array.dtype} instead."
+        )
+    if array.ndim == 2:
+        array = array[None]
+    if array.ndim != 3 or array.shape[1:] != (n_rows, n_classes):
+        raise ValueError(
+            f"'teacher_logits' must have shape (n_samples, n_classes) = ({n_rows}, {n_classes}), "
+            "unlabelled rows last, or that with the teachers in front. "
+            f"Got {np.shape(values)} instead."
+        )
+    if not np.isfinite(array).all():
+        raise ValueError("'teacher_logits' must be finite. Got NaN or infinity.")
+    return torch.from_numpy(np.ascontiguousarray(array.swapaxes(0, 1))).to(dtype)
+
+
+def check_differentiable(teacher: Any, why: str) -> None:
+    """Raise unless a teacher can be differentiated by its input."""
+    inner = unwrap(teacher)
+    if not isinstance(inner, BaseNetworkClassifier) or inner._recipe.linear is not None:
+        raise ValueError(
+            f"{why} differentiates the teacher by its input, so it must be made of networks of "
+            f"skensemble. Got {type(inner).__name__}; leave 'perturbation' out."
+        )
+
+
+class Teacher:
+    """The networks of a fitted teacher as one function of a batch.
+
+    Maps rows ``(sample, ...)`` to logits ``(network, sample, class)`` in the student's
+    classes. It is asked in evaluation mode.
+    """
+
+    def __init__(self, teacher: Any, classes: np.ndarray) -> None:
+        self._inner = unwrap(teacher)
+        self._columns = torch.from_numpy(_columns(self._inner, classes))
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Return what each network says of a batch."""
+        inner = self._inner
+        modules = list(inner._networks())
+        with _evaluating(modules):
+            logits = run_networks(modules, inner._recipes(), x.to(_like(modules[0])))
+        return inner._teaching(logits)[:, :, self._columns.to(logits.device)].to(x)
+
+
+class OutsideTeacher:
+    """Any other classifier with `predict_proba` as one function of a batch, as `Teacher` is.
+
+    It is asked about arrays, or about frames like the one it would have been given.
+    """
+
+    def __init__(self, teacher: Any, classes: np.ndarray, X: Any) -> None:
+        self._inner = unwrap(teacher)
+        self._classes = classes
+        _columns(self._inner, classes)
+        self._like = X.head(0) if hasattr(X, "columns") and hasattr(X, "head") else None
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Return what the classifier says of a batch."""
+        rows: Any = x.cpu().numpy()
+        if self._like is not None:
+            names = {"columns" if hasattr(self._like, "iloc") else "schema": self._like.columns}
+            rows = type(self._like)(rows, **names)
+        said = teacher_logits(self._inner, rows, self._classes, x.dtype)
+        return said.transpose(0, 1).to(x.device)
+
+
+def ask_teacher(teacher: Any, classes: np.ndarray, X: Any, rows: Rows) -> Any:
+    """Return what maps altered rows to a teacher's logits ``(network, sample, class)``."""
+    inner = unwrap(teacher)
+    if isinstance(inner, BaseNetworkClassifier):
+        return Teacher(inner, classes)
+    if rows.scale is not None:
+        raise ValueError(
+            "Altered images are floats in [0, 1], and X holds bytes, which a teacher of type "
+            f"{type(inner).__name__} has to tell apart itself. Pass floats, X / 255, to teacher "
+            "and student, or a teacher made of skensemble's networks."
+        )
+    return OutsideTeacher(inner, classes, X)
+
+
+# -- layers ------------------------------------------------------------------------------
+def teacher_modules(teacher: Any, objective: str) -> list[nn.Module]:
+    """Return the networks a teacher is made of."""
+    inner = unwrap(teacher)
+    if isinstance(inner, BaseNetworkClassifier) and inner._recipe.linear is None:
+        return list(inner._networks())
+    if isinstance(inner, NeuralNetClassifier):
+        return [inner.module_]
+    raise ValueError(
+        f"objective={objective!r} compares layers, so the teacher must be made of networks that "
+        f"see the same X (an estimator of skensemble or a skorch net). Got "
+        f"{type(inner).__name__}; use objective='label', which needs probabilities only."
+    )

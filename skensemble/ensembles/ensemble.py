@@ -1,0 +1,365 @@
+"""One network, and ensembles of networks that differ by their seed alone."""
+
+from __future__ import annotations
+
+import copy
+import numbers
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
+
+from skensemble._base.augmenting import augment
+from skensemble._base.errors import MemberDivergedError
+from skensemble._base.fusion import AVERAGING, FusedMembers
+from skensemble._base.single import check_same_device
+from skensemble._data.rows import FitData
+from skensemble._engine.members import Member
+from skensemble._engine.net import MemberResult
+from skensemble._engine.training import Training
+from skensemble._fits.given import Given, Steps
+from skensemble._fits.running import fit_alone
+from skensemble._private import Interval, RealNotInt, StrOptions, fit_context
+from skensemble._recipes.recipe import Recipe
+from skensemble._seeding import Purpose, member_seed, purpose_seed, root_seed
+from skensemble.ensembles.network import NetworkClassifier
+from skensemble.objectives import SumCrossEntropy
+
+__all__ = ["DeepEnsembleClassifier"]
+
+
+class DeepEnsembleClassifier(FusedMembers):
+    """Networks of one architecture that differ by their seed, fused into one classifier.
+
+    Every member is trained on the same data by the same algorithm; only initial weights,
+    order of the samples and dropout masks differ [1]_. The fused prediction is the mean
+    of the members' probabilities, the softmax of their mean logits [2]_, or their vote.
+    Members train together, stacked along a leading axis, where that is faster.
+
+    Parameters
+    ----------
+    estimator : NeuralNetClassifier, Module class or instance, default=None
+        The recipe of a member; see `NetworkClassifier`. A module instance is
+        re-initialised for every member.
+    n_estimators : int, default=10
+        Number of members.
+    averaging : {"auto", "proba", "logit", "vote"}, default="auto"
+        How members are fused; may be changed after `fit`. "auto" averages
+        probabilities, and logits where ``joint=True``.
+    joint : bool, default=False
+        Train the sum: one network whose logits are the mean of the members', instead of
+        each member by itself. Its members see the same batches, altered alike.
+    bootstrap : bool, default=False
+        Whether each member draws its rows with replacement.
+    max_samples : int, float or None, default=None
+        Rows a member draws: a number, a share, or as many as there are.
+    channel_splits : int or None, default=None
+        Give member `i` one of this many parts of consecutive channels (axis 1) alone, part
+        ``i % channel_splits``; the parts are those of `ChannelSplit`.
+    augmentation : str, Augmentation, callable, list or None, default=None
+        Alter each batch before it is learned: "cutmix", "mixup", "cutout", "autoaugment",
+        "randaugment", "crop-flip", an object of `skensemble.augmentation`, a callable such as
+        those of ``torchvision.transforms.v2``, or a list of them in turn. Held-out rows
+        stay as they are.
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes, multiplied with the sample weights.
+    stack : int or "auto", default="auto"
+        How many members train together. It changes the speed, never a member.
+    n_jobs : int or None, default=None
+        joblib workers that stacks are dealt out to; a backend such as dask or ray is
+        chosen with :func:`joblib.parallel_config`. Without effect where ``joint=True``.
+    precision : {"bf16"} or None, default=None
+        Run forward passes in bfloat16 where that is safe (autocast).
+    warm_start : bool, default=False
+        Whether `fit` keeps the members it has and trains only those that are missing.
+    random_state : int, RandomState instance or None, default=None
+        Seed. Member `m` depends on it and on `m` alone.
+    verbose : int, default=0
+        1 tells what is trained how, 2 tells of every epoch.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels.
+    estimators_ : list of NetworkClassifier
+        The fitted members. ``len``, iteration and indexing of the ensemble reach them; a
+        slice is an ensemble of some of them.
+    n_features_in_ : int
+        Number of features seen in `fit`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where `X` had names that are strings.
+
+    See Also
+    --------
+    NetworkClassifier : One member.
+
+    References
+    ----------
+    .. [1] Lakshminarayanan, Pritzel and Blundell, "Simple and scalable predictive
+       uncertainty estimation using deep ensembles", 2017.
+    .. [2] Allen-Zhu and Li, "Towards understanding ensemble, knowledge distillation and
+       self-distillation in deep learning", 2023.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skensemble import DeepEnsembleClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> ensemble = DeepEnsembleClassifier(n_estimators=3, random_state=0).fit(X, y)
+    >>> ensemble.predict_members(X).shape
+    (3, 150, 3)
+    """
+
+    _averagings = ("auto", *AVERAGING)
+    _takes_other_rows = True
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **NetworkClassifier._parameter_constraints,
+        "n_estimators": [Interval(numbers.Integral, 1, None, closed="left")],
+        "averaging": [StrOptions({"auto", "proba", "logit", "vote"})],
+        "joint": ["boolean"],
+        "bootstrap": ["boolean"],
+        "max_samples": [
+            Interval(numbers.Integral, 1, None, closed="left"),
+            Interval(RealNotInt, 0, 1, closed="right"),
+            None,
+        ],
+        "channel_splits": [Interval(numbers.Integral, 1, None, closed="left"), None],
+        "stack": [Interval(numbers.Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "n_jobs": [numbers.Integral, None],
+        "warm_start": ["boolean"],
+    }
+
+    def __init__(
+        self,
+        estimator: Any = None,
+        n_estimators: int = 10,
+        *,
+        averaging: str = "auto",
+        joint: bool = False,
+        bootstrap: bool = False,
+        max_samples: Any = None,
+        channel_splits: int | None = None,
+        augmentation: Any = None,
+        class_weight: Any = None,
+        stack: Any = "auto",
+        n_jobs: int | None = None,
+        precision: str | None = None,
+        warm_start: bool = False,
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.estimator = estimator
+        self.n_estimators = n_estimators
+        self.averaging = averaging
+        self.joint = joint
+        self.bootstrap = bootstrap
+        self.max_samples = max_samples
+        self.channel_splits = channel_splits
+        self.augmentation = augmentation
+        self.class_weight = class_weight
+        self.stack = stack
+        self.n_jobs = n_jobs
+        self.precision = precision
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+
+    # -- fit -----------------------------------------------------------------------------
+
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> DeepEnsembleClassifier:
+        """Train the members.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Tables, or images of shape (n_samples, channels, height, width); bytes of
+            images are scaled to [0, 1]. Memory maps are read batch by batch.
+        y : array-like of shape (n_samples,)
+            Labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights; a row of weight zero counts as absent.
+
+        Returns
+        -------
+        DeepEnsembleClassifier
+            The fitted estimator.
+
+        Raises
+        ------
+        MemberDivergedError
+            If the loss of a member stopped being finite. The others are kept in
+            ``estimators_``; with ``warm_start=True`` the next `fit` trains what is missing.
+        """
+        if self.joint and (self.bootstrap or self.max_samples is not None):
+            raise ValueError(
+                "With joint=True all members see the same rows, so 'bootstrap' must be False and "
+                f"'max_samples' None. Got bootstrap={self.bootstrap}, "
+                f"max_samples={self.max_samples!r} instead."
+            )
+        fit_alone(self, Given(X, y, sample_weight))
+        return self
+
+    def _steps(self, given: Given) -> Steps:
+        kept = self._kept_members()
+        root = int(getattr(self, "_root", 0)) if kept else root_seed(self.random_state)
+        before = dict(vars(self))
+        recipe, data = self._prepare(self.estimator, given, root)
+        recipe = self._check_same_data(recipe, data, before) if kept else recipe
+        labels = recipe.objective()
+        if self.joint:
+            labels = SumCrossEntropy(labels.class_weight, labels.label_smoothing)
+        objective = augment(self, labels, recipe, data, given)
+        members = []
+        for number in range(self.n_estimators):
+            if number not in kept:
+                seed = member_seed(root, number)
+                rows = self._draw_rows(data.rows, seed)
+                own = data if rows is None else replace(data, rows=rows)
+                members.append(Member(number, seed, self._on_part(recipe, number), objective, own))
+        self._root: int = root
+        yield from self._train(recipe, members, kept)
+
+    def _kept_members(self) -> dict[int, NetworkClassifier]:
+        """Return the members a warm start keeps, by number."""
+        if not self.warm_start or not hasattr(self, "estimators_"):
+            return {}
+        kept = dict(zip(self._numbers, self.estimators_, strict=True))
+        if self.n_estimators < len(kept):
+            raise ValueError(
+                f"With warm_start=True 'n_estimators' must be at least {len(kept)}, the number "
+                f"of members there are. Got {self.n_estimators} instead."
+            )
+        if self.joint and self.n_estimators != len(kept):
+            raise ValueError(
+                "With joint=True members are parts of one network, which cannot grow from "
+                f"{len(kept)} to {self.n_estimators}; set warm_start=False to train it anew."
+            )
+        return kept
+
+    def _check_same_data(self, recipe: Recipe, data: FitData, before: dict[str, Any]) -> Recipe:
+        """Refuse new data that the members there are cannot predict; keep their dtype."""
+        classes, old = before["classes_"], before["_recipe"]
+        if not np.array_equal(classes, self.classes_):
+            raise ValueError(
+                f"With warm_start=True the classes must stay {classes.tolist()}. "
+                f"Got {self.classes_.tolist()} instead."
+            )
+        if old.in_shape != recipe.in_shape:
+            raise ValueError(
+                f"With warm_start=True samples must keep the shape {old.in_shape}. "
+                f"Got {recipe.in_shape} instead."
+            )
+        if old.part != recipe.part:
+            raise ValueError(
+                "With warm_start=True 'channel_splits' must stay what the members there are "
+                f"were trained with, {old.part and old.part[1]}. Got {self.channel_splits} instead."
+            )
+        data.require_range(old.dtype)
+        check_same_device(self.estimators_[0].module_, recipe)
+        return replace(recipe, dtype=old.dtype)
+
+    @staticmethod
+    def _on_part(recipe: Recipe, number: int) -> Recipe:
+        """Return the recipe of one member, which may see a part of the channels alone."""
+        if recipe.part is None:
+            return recipe
+        n_splits = recipe.part[1]
+        return replace(recipe, part=(number % n_splits, n_splits))
+
+    def _draw_rows(self, rows: np.ndarray, seed: int) -> np.ndarray | None:
+        if not self.bootstrap and self.max_samples is None:
+            return None
+        size: Any = len(rows) if self.max_samples is None else self.max_samples
+        if not isinstance(size, numbers.Integral):
+            size = max(1, round(size * len(rows)))
+        if size > len(rows) and not self.bootstrap:
+            raise ValueError(
+                f"Without bootstrap 'max_samples' must be at most the number of rows, "
+                f"{len(rows)}. Got {size} instead."
+            )
+        draw = np.random.default_rng(purpose_seed(seed, Purpose.BOOTSTRAP))
+        return rows[draw.choice(len(rows), size, replace=self.bootstrap)]
+
+    def _train(
+        self, recipe: Recipe, members: list[Member], kept: dict[int, NetworkClassifier]
+    ) -> Steps:
+        """Train `members`; whatever happens, keep what was finished."""
+        training = Training(
+            members, self.stack, self.n_jobs, self._root, self.verbose, type(self).__name__
+        )
+        seeds = {member.number: member.seed for member in members}
+        done, diverged = dict(kept), {}
+        try:
+            if members:
+                yield training
+        finally:
+            for number, result in training.results.items():
+                if result.diverged_at is None:
+                    own = self._on_part(recipe, number)
+                    done[number] = self._make_member(own, seeds[number], result)
+                else:
+                    diverged[number] = result.diverged_at
+            self._recipe = recipe
+            self._numbers = sorted(done)
+            self.estimators_ = [done[number] for number in self._numbers]
+        if diverged:
+            raise MemberDivergedError.of(diverged, self.n_estimators)
+
+    def _make_member(self, recipe: Recipe, seed: int, result: MemberResult) -> NetworkClassifier:
+        member = NetworkClassifier(
+            self.estimator if recipe.net is None else recipe.net,
+            augmentation=self.augmentation,
+            class_weight=self.class_weight,
+            precision=self.precision,
+            random_state=seed,
+        )
+        self._share_labels(member)
+        member._set_result(recipe, result)
+        return member
+
+    # -- the members -----------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        check_is_fitted(self)
+        return len(self.estimators_)
+
+    def __iter__(self) -> Iterator[NetworkClassifier]:
+        check_is_fitted(self)
+        return iter(self.estimators_)
+
+    def __getitem__(self, index: Any) -> Any:
+        check_is_fitted(self)
+        if not isinstance(index, slice):
+            return self.estimators_[index]
+        if not self.estimators_[index]:
+            raise IndexError(f"{index} selects none of the {len(self)} members")
+        part = copy.copy(self)
+        part.estimators_ = self.estimators_[index]
+        part._numbers = self._numbers[index]
+        part.n_estimators = len(part.estimators_)
+        return part
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Tell whether there are members to predict with."""
+        return bool(getattr(self, "estimators_", None))
+
+    # -- fusion ------------------------------------------------------------------------------
+
+    def _networks(self) -> Sequence[nn.Module]:
+        return [member.module_ for member in self.estimators_]
+
+    def _recipes(self) -> Sequence[Recipe]:
+        return [member._recipe for member in self.estimators_]  # a warm start may change it
+
+    def _averaging(self) -> str:
+        averaging = super()._averaging()
+        if averaging == "auto":
+            return "logit" if self.joint else "proba"
+        return averaging
+
+    def _teaching(self, logits: Tensor) -> Tensor:
+        return logits.mean(0, keepdim=True) if self.joint else logits
