@@ -11,9 +11,10 @@ from scipy import stats
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from torch import nn
 
-from skensemble import NetworkClassifier, datasets
+from skensemble import NetworkClassifier
 from skensemble.datasets import (
     THOUGHT_EXPERIMENT,
+    gaussian,
     load_cifar,
     make_labelled_gaussian,
     make_multiview_classification,
@@ -210,12 +211,12 @@ def test_multiview_errors(args, message):
 # -- Gaussian-like data ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("labeller", datasets.LABELLERS)
+@pytest.mark.parametrize("labeller", gaussian.LABELLERS)
 @pytest.mark.parametrize("mixture", [False, True])
 def test_labels_are_those_of_one_random_network(labeller, mixture):
     args = {"shape": (3, 4, 4), "n_classes": 4, "labeller": labeller, "mixture": mixture}
     X, y = make_labelled_gaussian(300, random_state=0, **args)
-    score = datasets._labeller(labeller, (3, 4, 4), 4, np.random.RandomState(0))
+    score = gaussian._labeller(labeller, (3, 4, 4), 4, np.random.RandomState(0))
     np.testing.assert_array_equal(score(X).argmax(1), y)
     other, _ = make_labelled_gaussian(300, random_state=1, **args)
     assert not np.allclose(X, other)
@@ -243,7 +244,7 @@ def test_rejection_balances_and_margin_keeps_apart():
     _, y = make_labelled_gaussian(150, rejection=True, **args)
     counts = np.bincount(y, minlength=7)
     assert counts.max() - counts.min() <= 1
-    score = datasets._labeller("fc2", (20,), 7, np.random.RandomState(0))
+    score = gaussian._labeller("fc2", (20,), 7, np.random.RandomState(0))
 
     def gap(X):
         top = np.sort(score(X), 1)
@@ -342,7 +343,7 @@ def test_labellers_have_he_weights():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(nn.Sequential, "__init__", spy)
-        datasets._labeller("fc3", (50,), 10, np.random.RandomState(0))
+        gaussian._labeller("fc3", (50,), 10, np.random.RandomState(0))
     (layers,) = seen
     linears = [one for one in layers if isinstance(one, nn.Linear)]
     assert [one.out_features for one in linears] == [100, 100, 10]

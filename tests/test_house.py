@@ -52,7 +52,7 @@ def _arrows():
 
 
 def _room(module):
-    return (module.split(".") + ["", ""])[1]
+    return [*module.split("."), "", ""][1]
 
 
 def _circle(graph, start):
