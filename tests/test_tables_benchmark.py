@@ -1,6 +1,7 @@
 """The tables benchmark: what is read of a file, which rows are split, what is summarised."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -34,11 +35,16 @@ def modules():
     sys.path.insert(0, str(BENCHMARKS))
     try:
         import _table_peers
+        import _table_runs
         import _table_summary
         import _tables
-        import tables
 
-        yield {"tables": _tables, "summary": _table_summary, "run": tables, "peers": _table_peers}
+        yield {
+            "tables": _tables,
+            "summary": _table_summary,
+            "run": _table_runs,
+            "peers": _table_peers,
+        }
     finally:
         sys.path.remove(str(BENCHMARKS))
 
@@ -221,6 +227,21 @@ def test_prepared_frames_have_no_gaps(modules):
     assert not kept.iloc[:, :2].isna().any().any()
     assert kept.iloc[:, 2].dtype == "category"
     assert peers.named_gaps(X)["k"].tolist() == ["a", "missing", "b", "a"]
+
+
+def test_the_script_runs_resumes_and_reports(tmp_path):
+    work, out = tmp_path / "new" / "work.jsonl", tmp_path / "out.json"
+    command = [sys.executable, "-W", "ignore", str(BENCHMARKS / "tables.py"), "--tables", "iris",
+               "--seeds", "0", "1", "--peers", "LogisticRegression", "RandomForest",
+               "--jobs", "2", "--work", str(work), "--out", str(out)]  # fmt: skip
+    for _ in range(2):  # the second time there is nothing to run
+        subprocess.run(command, check=True, capture_output=True)
+        assert len(work.read_text().splitlines()) == 4
+    found = json.loads(out.read_text())
+    assert found["n_tables"] == 1
+    assert found["provenance"]["script"] == "tables.py"
+    assert set(found["contenders"]) == {"LogisticRegression", "RandomForest"}
+    assert out.with_suffix(".md").read_text().startswith("1 tables (1 in the means")
 
 
 # -- summary -------------------------------------------------------------------------------
