@@ -3,8 +3,6 @@
 import datetime as dt
 import json
 import math
-import subprocess
-import sys
 from collections import Counter
 from decimal import Decimal
 
@@ -443,20 +441,3 @@ def test_the_state_of_searched_parameters_is_json():
     about, arrays = table._to_state()
     again = TablePreprocessor._from_state(json.loads(json.dumps(about)), arrays)
     assert again.get_params() == table.get_params()
-
-
-def test_estimators_can_import_it():
-    """Nothing that it loads is an estimator of networks; the package itself loads those."""
-    code = """
-import sys, types
-from importlib.util import find_spec
-bare = types.ModuleType("skensemble")
-bare.__path__ = find_spec("skensemble").submodule_search_locations
-sys.modules["skensemble"] = bare
-from skensemble.preprocessing.table import TablePreprocessor
-print(*sorted(name for name in sys.modules if name.startswith("skensemble.")))
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "skensemble.preprocessing.table" in done.stdout
-    assert "skensemble._base" not in done.stdout
-    assert "module_features" not in done.stdout
