@@ -16,8 +16,8 @@ from sklearn.base import clone
 from sklearn.compose import make_column_transformer
 from sklearn.utils import get_tags
 
+from skensemble._tables.columns import kind_of, read_column
 from skensemble.preprocessing import TablePreprocessor
-from skensemble.preprocessing._columns import kind_of, read_column
 
 EPOCH = dt.datetime(1970, 1, 1)
 # Quarters, so that medians and quartiles are exact in any order of operations.

@@ -14,7 +14,7 @@ from sklearn.utils import Tags, gen_batches
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skensemble._private import Interval, StrOptions, check_feature_names_in, fit_context
-from skensemble.preprocessing._columns import (
+from skensemble._tables.columns import (
     NUMERIC_KINDS,
     as_floats,
     as_keys,
