@@ -198,6 +198,14 @@ def test_no_float_overflows(values, data):
     assert (abs(found) <= 3).all()
 
 
+def test_the_widest_floats_have_a_distance():
+    largest = np.finfo(np.float64).max
+    X = np.array([[-largest], [-largest], [largest], [largest]])
+    found = TablePreprocessor().fit_transform(X)
+    assert (found[0] < 0).all()
+    np.testing.assert_array_equal(found[:2], -found[2:])
+
+
 # -- kinds -------------------------------------------------------------------------------
 
 
@@ -264,7 +272,18 @@ def test_moments_are_the_same_in_every_container_and_zone():
     assert expected.std() > 0.5
     for X in (as_pandas([moments]), as_pandas([tokyo]), as_polars([tokyo]), as_objects([tokyo])):
         np.testing.assert_array_equal(TablePreprocessor().fit_transform(X), expected)
-    assert TablePreprocessor().fit(as_pandas([moments])).center_[0] == 18264.0
+        assert TablePreprocessor().fit(X).center_[0] == 18264.0
+
+
+def test_durations_of_numpy_are_no_numbers():
+    table = TablePreprocessor().fit(as_objects([[1.0, 2.0]]))
+    with pytest.raises(ValueError, match="'x0' must hold numbers"):
+        table.transform(as_objects([[np.timedelta64(1, "D"), 2.0]]))
+
+
+def test_bytes_name_the_categories_that_strings_name():
+    table = TablePreprocessor().fit(np.array([[b"a"], [b"b"]] * 2))
+    assert table.categories_ == [["a", "b"]]
 
 
 def test_a_list_keeps_its_numbers_beside_strings():
@@ -295,11 +314,12 @@ def test_numbers_of_a_large_table_are_scaled_by_a_draw():
 
 
 def test_the_range_is_of_all_rows():
-    """Ten values in a quarter of a million are not in any draw."""
-    X = np.zeros((250_000, 1))
-    X[::25_000] = 8.0
-    table = TablePreprocessor().fit(X)
-    assert (table.center_[0], table.scale_[0]) == (0.0, 4.0)
+    """One value in a quarter of a million is hardly in a draw, wherever it stands."""
+    for row in (0, 100_000, 249_999):
+        X = np.zeros((250_000, 1))
+        X[row] = 8.0
+        table = TablePreprocessor().fit(X)
+        assert (table.center_[0], table.scale_[0]) == (0.0, 4.0)
 
 
 def test_integers_of_few_levels_stay_numbers():
