@@ -45,9 +45,7 @@ def make_recipe(name):
     module = {"hidden": (12, 10), **SETTINGS[name], "numeric": N_NUMBERS}
     module["cardinalities"] = CARDINALITIES
     settings = {f"module__{key}": value for key, value in module.items()}
-    return make_net(
-        TabularNet, **settings, lr=0.01, **{"max_epochs": 3, "batch_size": 20, **kwargs}
-    )
+    return make_net(TabularNet, **settings, lr=0.01, max_epochs=3, batch_size=20)
 
 
 def piecewise_by_hand(x, edges):
