@@ -398,7 +398,7 @@ class DistilledClassifier(StudentClassifier):
     ) -> Objective:
         """Put around an objective what alters its rows: augmentation first, then perturbation."""
         if self._alters() and teacher_share(self) > 0:
-            term = term_of(self, recipe.n_classes)
+            term = term_of(self, recipe.n_outputs)
             objective = ask_in_batches(
                 objective, term, self.teacher_, recipe, data, given,
                 classes=self.classes_,
@@ -500,9 +500,9 @@ class DistilledClassifier(StudentClassifier):
         self, recipe: Recipe, data: FitData, given: Given, labels: Any, has_unlabelled: bool
     ) -> tuple[FitData, Objective]:
         """Add what the teacher says to the data, and its term to the objective."""
-        term = term_of(self, recipe.n_classes)
-        if recipe.rank1 is not None:
-            check_members(self, term, recipe.rank1["n_members"], given)
+        term = term_of(self, recipe.n_outputs)
+        if recipe.shares_layers:
+            check_members(self, term, recipe.n_members, given)
         layers = layer_names(self.layers) if term.uses_layers else {}
         extras = {} if self._alters() else said_of(self, term, layers, recipe, data, given)
         taps: tuple[Tap, ...] = ()

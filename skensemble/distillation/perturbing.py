@@ -31,7 +31,7 @@ def perturb(
 ) -> Objective:
     """Let the teacher's term be learned on altered rows."""
     why = f"perturbation={student.perturbation!r}"
-    if term_of(student, recipe.n_classes).uses_layers:
+    if term_of(student, recipe.n_outputs).uses_layers:
         raise ValueError(f"{why} needs an objective on outputs. Got {student.objective!r}.")
     check_differentiable(student.teacher_, why)
     alter = student.perturbation
@@ -44,7 +44,7 @@ def perturb(
 
 
 def _check_numbers(alter: Perturbation, why: str, teacher: Any, recipe: Recipe) -> None:
-    n_students = 1 if recipe.rank1 is None else recipe.rank1["n_members"]
+    n_students = recipe.n_members
     n_teachers = count_teachers(teacher)
     if n_teachers < alter.n_teachers or n_students < alter.n_students:
         raise ValueError(
