@@ -28,13 +28,7 @@ FLOORS = [
     {"_seeding", "_private"},
 ]
 # Arrows that still point up, from room to room.
-PENDING = {
-    ("_files", "distillation"),
-    ("_files", "ensembles"),
-    ("_files", "ntk"),
-    ("_files", "pruning"),
-    ("distillation", "ntk"),
-}
+PENDING = {("distillation", "ntk")}
 
 
 def _arrows():

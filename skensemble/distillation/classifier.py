@@ -9,15 +9,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from sklearn.base import clone
 from sklearn.utils.validation import check_memory
 from torch import Tensor
 
 from skensemble._base.augmenting import augment
 from skensemble._base.errors import MemberDivergedError
 from skensemble._base.fitted import is_fitted
+from skensemble._base.states import plain_params
 from skensemble._data.rows import FitData, Rows, joined
 from skensemble._engine.members import SAMPLE_ROWS, Member
 from skensemble._engine.training import Training
+from skensemble._files.registry import in_files
 from skensemble._fits.given import Given, Steps
 from skensemble._fits.running import fit_alone
 from skensemble._fits.subfit import Subfit
@@ -26,6 +29,7 @@ from skensemble._private import HasMethods, Interval, StrOptions, fit_context
 from skensemble._recipes.recipe import Recipe
 from skensemble._seeding import Purpose, member_seed, purpose_seed, root_seed
 from skensemble.augmentation.names import CONSTRAINTS
+from skensemble.distillation.files import with_teacher, without_teacher
 from skensemble.distillation.held_out import held_apart, rows_as_given
 from skensemble.distillation.perturbing import KINDS, perturb
 from skensemble.distillation.students import StudentClassifier, kernel_student
@@ -47,6 +51,7 @@ from skensemble.distillation.terms import (
     term_of,
 )
 from skensemble.ensembles.batch_ensemble import BatchEnsembleClassifier
+from skensemble.ensembles.ensemble import DeepEnsembleClassifier
 from skensemble.nn._taps import Tap, find_taps
 from skensemble.ntk.classifier import NTKClassifier
 from skensemble.objectives import (
@@ -66,6 +71,7 @@ __all__ = ["DistilledClassifier"]
 _FIXED_SEED = 0
 
 
+@in_files
 class DistilledClassifier(StudentClassifier):
     """One network that learns from a teacher: an ensemble, or any other classifier.
 
@@ -202,6 +208,8 @@ class DistilledClassifier(StudentClassifier):
     True
     """
 
+    _recipe_parameter = "student"
+    _members_attribute = "estimators_"
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "teacher": [HasMethods(["fit", "predict"]), ForgottenRecipe, None],
         "student": "no_validation",
@@ -541,6 +549,28 @@ class DistilledClassifier(StudentClassifier):
     def _how_to_read(self, n_classes: int) -> Callable[[Tensor], Tensor] | None:
         term = term_of(self, n_classes)
         return term.log_proba if term.reads_logits and teacher_share(self) > 0 else None
+
+    def _with_recipe(self, change: Callable[[Recipe], Recipe]) -> Any:
+        if self.teacher is not None:
+            return super()._with_recipe(change)
+        # Whose teacher would be an ensemble of the changed recipe.
+        teacher = DeepEnsembleClassifier(self.student, 5)
+        return clone(self).set_params(teacher=teacher)._with_recipe(change)
+
+    # -- files ---------------------------------------------------------------------------
+
+    def _plain_params(self) -> dict[str, Any]:
+        params = self.get_params(deep=False)
+        del params["student"]
+        return plain_params(without_teacher(params))
+
+    @classmethod
+    def _params_of(cls, about: dict[str, Any]) -> dict[str, Any]:
+        return super()._params_of(with_teacher(about))
+
+    def _take_found(self, found: dict[str, Any], path: Any) -> None:
+        super()._take_found(found, path)
+        self.teacher_ = None
 
     def __sklearn_is_fitted__(self) -> bool:
         """Tell whether there are students to predict with."""

@@ -11,9 +11,11 @@ import torch
 
 from skensemble._base.augmenting import augment
 from skensemble._base.errors import MemberDivergedError
+from skensemble._base.estimator import inside
 from skensemble._data.rows import FitData
 from skensemble._engine.members import Member
 from skensemble._engine.training import Training
+from skensemble._files.registry import in_files
 from skensemble._fits.given import Given, Steps
 from skensemble._fits.running import fit_alone
 from skensemble._private import Interval, StrOptions, fit_context
@@ -38,6 +40,7 @@ from skensemble.objectives import (
 __all__ = ["SelfDistiller"]
 
 
+@in_files
 class SelfDistiller(StudentClassifier):
     """A network taught by its own earlier self, again and again: born-again networks.
 
@@ -109,6 +112,8 @@ class SelfDistiller(StudentClassifier):
     3
     """
 
+    _members_attribute = "generations_"
+    _found = ("generation_scores_",)
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "estimator": "no_validation",
         "n_generations": [Interval(numbers.Integral, 1, None, closed="left")],
@@ -268,6 +273,14 @@ class SelfDistiller(StudentClassifier):
         if self.variant == "dkpp":
             return PermutedTerm(temperature, seed=purpose_seed(seed, Purpose.PERMUTE))
         return LabelTerm(temperature)
+
+    def _with_members(self, members: list[Any]) -> Any:
+        twin = super()._with_members(members)
+        twin.generation_scores_ = None
+        return twin
+
+    def _prunable(self) -> list[Any]:
+        return [network for one in self._students() for network in inside(one, self)]
 
     def __sklearn_is_fitted__(self) -> bool:
         """Tell whether there are generations to predict with."""
