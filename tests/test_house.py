@@ -22,7 +22,7 @@ FLOORS = [
     {"_recipes"},
     {"objectives"},
     {"augmentation", "perturbation"},
-    {"losses", "nn", "_data", "datasets", "metrics", "_forgotten"},
+    {"losses", "nn", "_data", "datasets", "metrics", "_forgotten", "_parameters"},
     {"_seeding", "_private"},
 ]
 # Arrows that still point up, from room to room.

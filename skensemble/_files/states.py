@@ -44,11 +44,14 @@ from skensemble._forgotten import ForgottenRecipe
 from skensemble.augmentation.names import describe_augmentation, rebuild_augmentation
 from skensemble.distillation.classifier import DistilledClassifier
 from skensemble.distillation.generations import SelfDistiller
+from skensemble.distillation.old_files import upgrade_params
 from skensemble.ensembles.batch_ensemble import BatchEnsembleClassifier
 from skensemble.ensembles.ensemble import DeepEnsembleClassifier
 from skensemble.ensembles.network import NetworkClassifier
 from skensemble.nn._states import extra_state, is_extra, versions
 from skensemble.ntk.classifier import NTKClassifier
+from skensemble.objectives.names import describe_term, rebuild_term
+from skensemble.perturbation import describe_perturbation, rebuild_perturbation
 from skensemble.pruning.choosing import Widths
 from skensemble.pruning.classifier import PrunedClassifier
 from skensemble.pruning.costs import Change
@@ -189,6 +192,10 @@ def _plain(params: dict[str, Any]) -> dict[str, Any]:
         params["memory"] = params["memory"] if isinstance(params["memory"], str) else None
     if "augmentation" in params:
         params["augmentation"] = describe_augmentation(params["augmentation"])
+    if "objective" in params:
+        params["objective"] = describe_term(params["objective"])
+    if "perturbation" in params:
+        params["perturbation"] = describe_perturbation(params["perturbation"])
     if not isinstance(params["random_state"], (int, type(None))):
         params["random_state"] = None
     if isinstance(params["class_weight"], dict):
@@ -267,6 +274,8 @@ def _load_networks(
     cls = _CLASSES[about["class"]]
     recipe, recipes, sources = read_recipes(about, module)
     params = _plain_params(about["params"])
+    if cls is DistilledClassifier:
+        params = upgrade_params(params)
     if params.pop("teacher", False):
         params["teacher"] = ForgottenRecipe(("teacher",))
     name = "student" if cls is DistilledClassifier else "estimator"
@@ -314,6 +323,10 @@ def _plain_params(params: dict[str, Any]) -> dict[str, Any]:
     params = dict(params)
     if "augmentation" in params:
         params["augmentation"] = rebuild_augmentation(params["augmentation"])
+    if "objective" in params:
+        params["objective"] = rebuild_term(params["objective"])
+    if "perturbation" in params:
+        params["perturbation"] = rebuild_perturbation(params["perturbation"])
     if isinstance(params.get("class_weight"), list):
         labels, weights = params["class_weight"]
         params["class_weight"] = dict(zip(_array(labels).tolist(), weights, strict=True))

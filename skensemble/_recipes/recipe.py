@@ -22,7 +22,8 @@ from skensemble.nn._channels import OnPart, part_columns
 from skensemble.nn._outputs import member_logits
 from skensemble.nn.batch_ensemble import FAST_WEIGHTS
 from skensemble.nn.narrowing import cut
-from skensemble.objectives import CrossEntropy, scaled_norms
+from skensemble.objectives.base import CrossEntropy
+from skensemble.objectives.sparse import scaled_norms
 
 # Arguments of modules that are filled in from the data; torchvision calls the last as it does.
 FILLED = ("in_shape", "n_classes", "num_classes")

@@ -1,0 +1,41 @@
+"""Parameters as files of format 1 have them, before terms had parameters of their own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from skensemble.objectives.names import read_term
+from skensemble.perturbation import read_perturbation
+
+# The parameter of a term, and what it was called.
+_OF_TERMS = {
+    "weight": "beta",
+    "tau": "tau",
+    "one_sided": "one_sided",
+    "cap": "cap",
+    "layers": "layers",
+}
+_OF_PERTURBATIONS = {"step": "step", "input_range": "input_range"}
+
+
+def upgrade_params(params: dict[str, Any]) -> dict[str, Any]:
+    """Return parameters of a `DistilledClassifier` with what was flat moved to its objects."""
+    if "beta" not in params:
+        return params
+    flat = {*_OF_TERMS.values(), *_OF_PERTURBATIONS.values()}
+    upgraded = {name: value for name, value in params.items() if name not in flat}
+    objective, perturbation = params["objective"], params["perturbation"]
+    upgraded["objective"] = _unless_plain(objective, read_term(objective), _OF_TERMS, params)
+    if perturbation is not None:
+        made = read_perturbation(perturbation)
+        upgraded["perturbation"] = _unless_plain(perturbation, made, _OF_PERTURBATIONS, params)
+    return upgraded
+
+
+def _unless_plain(name: Any, plain: Any, names: dict[str, str], params: dict[str, Any]) -> Any:
+    """Return the object that has the flat parameters, or its name where that says it all."""
+    own = {new: params[old] for new, old in names.items() if new in plain.get_params()}
+    if own.get("weight") == "auto":
+        del own["weight"]
+    made = type(plain)(**own)
+    return name if made == plain else made
