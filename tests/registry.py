@@ -25,7 +25,7 @@ from skensemble.augmentation import MixUp
 from skensemble.nn import MLP
 from skensemble.ntk import NTKFeatures
 from skensemble.perturbation import TDivSDiv
-from skensemble.preprocessing import ChannelSplit, ModuleFeatures
+from skensemble.preprocessing import ChannelSplit, ModuleFeatures, TablePreprocessor
 
 
 def cheap_net(**kwargs) -> NeuralNetClassifier:
@@ -80,6 +80,8 @@ ESTIMATORS: list[BaseEstimator] = [
     ModuleFeatures(cheap_net(), random_state=0),
     ChannelSplit(),
     ChannelSplit(2, mode="average"),
+    TablePreprocessor(),
+    TablePreprocessor(embed="auto", min_count=1),
     NTKFeatures(cheap_net(), features="gp", n_components=7, random_state=0),
     DistilledClassifier(DeepEnsembleClassifier(cheap_net(), 2), NTKClassifier(cheap_net())),
     SelfDistiller(NTKClassifier(cheap_net()), temperature=1.0),

@@ -119,9 +119,10 @@ def test_gradient_descent_is_that_of_the_formula():
             weight = (weight - 2.0 * slope).detach().requires_grad_()
         torch.testing.assert_close(trained.module_.filters.weight.detach(), weight.detach())
     recipe = read_recipe(gradient_descent(MLP, n_steps=7))
-    assert (recipe.module, recipe.max_epochs, recipe.batch_size) == (MLP, 7, -1)
-    assert not recipe.shuffle
-    assert recipe.optimizer is torch.optim.SGD
+    training = recipe.training
+    assert (recipe.module, training.max_epochs, training.batch_size) == (MLP, 7, -1)
+    assert not training.shuffle
+    assert training.optimizer is torch.optim.SGD
 
 
 @pytest.mark.parametrize("given", [{"power": 1.0}, {"bend": 0.0}])

@@ -190,8 +190,8 @@ def tampered(tmp_path, change):
 
 
 def test_format_of_the_future(tmp_path):
-    path = tampered(tmp_path, lambda about, _: about.update(format=2))
-    with pytest.raises(ValueError, match="must have format 1"):
+    path = tampered(tmp_path, lambda about, _: about.update(format=3))
+    with pytest.raises(ValueError, match="must have format 1 or 2"):
         skensemble.load(path)
 
 
@@ -338,7 +338,7 @@ def test_each_members_recipe_is_in_the_file(name, tmp_path):
     np.testing.assert_array_equal(again.predict_members(rows), ensemble.predict_members(rows))
     for one, other in zip(again, ensemble, strict=True):
         assert one.precision == other.precision
-        assert one.estimator.lr == other.estimator.lr == other._recipe.lr
+        assert one.estimator.lr == other.estimator.lr == other._recipe.training.lr
         refitted, expected = clone(one).fit(rows, Y), clone(other).fit(rows, Y)
         np.testing.assert_array_equal(refitted.predict_proba(rows), expected.predict_proba(rows))
     again.save(tmp_path / "again")

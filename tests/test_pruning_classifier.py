@@ -27,6 +27,7 @@ from skensemble import (
     StackedGridSearchCV,
 )
 from skensemble._engine.training import Training
+from skensemble._recipes.wraps import Cut
 from skensemble.augmentation import MixUp
 from skensemble.metrics import surplus
 from skensemble.nn import CifarResNet
@@ -332,8 +333,8 @@ def learns(member):
 def test_protocols_train_these_networks_on_these_objectives(distill, expected, trainings):
     fit = pruned(distill=distill, temperature=4.0, alpha=0.7, finetune=3).fit(X, y)
     members = [member for members in trainings for member in members]
-    assert [(learns(m), bool(m.recipe.pruned)) for m in members] == expected
-    assert [m.recipe.max_epochs for m in members] == [2] * (len(expected) - 1) + [3]
+    assert [(learns(m), bool(m.recipe.find(Cut))) for m in members] == expected
+    assert [m.recipe.training.max_epochs for m in members] == [2] * (len(expected) - 1) + [3]
     taught = [m for m in members if learns(m) == "teacher"]
     for member in taught:
         assert (member.objective.teacher_share, member.objective.term.temperature) == (0.7, 4.0)
@@ -348,7 +349,7 @@ def test_protocols_train_these_networks_on_these_objectives(distill, expected, t
     # Fine-tuning starts from what pruning left of the unpruned network.
     columns = fit.unpruned_.module_.state_dict()["stem.weight"]
     start = members[-1].recipe.start.state["stem.weight"]
-    assert torch.equal(start, columns[members[-1].recipe.pruned[0]["stem"]["out"]])
+    assert torch.equal(start, columns[members[-1].recipe.find(Cut).cuts["stem"]["out"]])
 
 
 @pytest.mark.parametrize("teacher", ["fitted", "frozen", "foreign", "unfitted"])
@@ -441,8 +442,8 @@ def test_from_scratch_the_shape_alone_is_kept():
 def test_fine_tuning_is_what_the_user_says(trainings):
     def said(finetune):
         pruned(finetune=finetune).fit(X, y)
-        recipe = trainings[-1][0].recipe
-        return recipe.max_epochs, recipe.lr, recipe.optimizer
+        told = trainings[-1][0].recipe.training
+        return told.max_epochs, told.lr, told.optimizer
 
     assert said("recipe") == (2, 0.05, torch.optim.Adam)
     assert said(3) == (3, 0.05, torch.optim.Adam)
@@ -451,7 +452,7 @@ def test_fine_tuning_is_what_the_user_says(trainings):
     assert said(other) == (1, 0.5, torch.optim.SGD)
     plain = PrunedClassifier(NormedMLP, finetune={"max_epochs": 1}, random_state=0)
     plain.set_params(memory=None).fit(X, y)
-    assert trainings[-1][0].recipe.max_epochs == 1
+    assert trainings[-1][0].recipe.training.max_epochs == 1
     with pytest.raises(ValueError, match="Invalid parameter .epochs."):
         said({"epochs": 1})
 

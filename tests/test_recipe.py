@@ -617,7 +617,7 @@ def test_overriding_subclasses_are_refused(data):
     with pytest.raises(ValueError, match="class OwnLoss overrides get_loss of NeuralNetClass"):
         fit(OwnLoss(MLP, criterion=nn.CrossEntropyLoss), data)
     net = OwnDefaults(MLP, criterion=nn.CrossEntropyLoss, max_epochs=1)
-    assert read_recipe(net).lr == 0.3
+    assert read_recipe(net).training.lr == 0.3
     assert len(fit(net, data)) == 2
 
 

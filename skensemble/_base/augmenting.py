@@ -29,4 +29,4 @@ def augment(
                 f"[0, 1]. Got {found[0]:.3g} to {found[1]:.3g}. Divide X by its range and "
                 "normalise inside of the network (skensemble.nn.Normalize)."
             )
-    return Augmented(objective, augmentation, recipe.n_classes)
+    return Augmented(objective, augmentation, recipe.n_outputs)

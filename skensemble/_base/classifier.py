@@ -26,6 +26,7 @@ from skensemble._fits.given import Given, Steps
 from skensemble._private import check_sample_weight, check_y
 from skensemble._recipes.reading import read_recipe
 from skensemble._recipes.recipe import Recipe, run_networks
+from skensemble._recipes.wraps import Channels
 from skensemble._seeding import Purpose, purpose_seed
 from skensemble.nn._channels import require_channels
 
@@ -156,7 +157,7 @@ class BaseNetworkClassifier(ClassifierMixin, BaseEstimator, ABC):
         splits = getattr(self, "channel_splits", None)
         if splits is not None:
             require_channels(data.X.shape[1], "channel_splits", splits, type(self).__name__)
-            recipe = replace(recipe, part=(0, int(splits)))
+            recipe = recipe.wrapped(Channels(0, int(splits)))
         recipe = recipe.bind(data.X, len(self.classes_), getattr(self, "precision", None))
         data = self._hold_out(data, recipe, purpose_seed(root, Purpose.SPLIT))
         data.require_range(recipe.dtype)
@@ -209,7 +210,7 @@ class BaseNetworkClassifier(ClassifierMixin, BaseEstimator, ABC):
 
     def _hold_out(self, data: FitData, recipe: Recipe, seed: int) -> FitData:
         """Apply the split the recipe asks for, once for all members."""
-        split, stopping = recipe.train_split, recipe.early_stopping()
+        split, stopping = recipe.training.train_split, recipe.training.early_stopping()
         if split is not None:
             owner = type(self).__name__
             data = apply_split(split, data, self.classes_, seed, self._takes_other_rows, owner)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -25,8 +24,8 @@ class SingleModule(BaseNetworkClassifier):
         self._set_result(recipe, result)
 
     def _set_result(self, recipe: Recipe, result: MemberResult) -> None:
-        self._recipe = replace(recipe, start=None)
-        self.module_ = _to_device(recipe.restore(result.state), recipe.device)
+        self._recipe = recipe.fresh()
+        self.module_ = _to_device(recipe.restore(result.state), recipe.training.device)
         self.history_ = result.history
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -48,7 +47,7 @@ class SingleModule(BaseNetworkClassifier):
         super().__setstate__(state)
         if weights is not None:
             tensors = map_state(weights, torch.tensor)
-            self.module_ = _to_device(self._recipe.restore(tensors), self._recipe.device)
+            self.module_ = _to_device(self._recipe.restore(tensors), self._recipe.training.device)
 
 
 def _to_device(module: nn.Module, device: str) -> nn.Module:
@@ -61,9 +60,9 @@ def _to_device(module: nn.Module, device: str) -> nn.Module:
 def check_same_device(kept: nn.Module, recipe: Recipe) -> None:
     """Refuse new members on another device than those that a warm start keeps."""
     like = next(kept.parameters(), torch.empty(0)).device
-    wanted = torch.device(recipe.device)
+    wanted = torch.device(recipe.training.device)
     if (wanted.type, wanted.index or 0) != (like.type, like.index or 0):
         raise ValueError(
             "With warm_start=True the recipe's 'device' must stay that of the members there are, "
-            f"{str(like)!r}. Got {recipe.device!r} instead."
+            f"{str(like)!r}. Got {recipe.training.device!r} instead."
         )

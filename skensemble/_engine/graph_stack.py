@@ -2,47 +2,21 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from skensemble._engine import batching as batching
 from skensemble._engine.stacks import _Stacked
 from skensemble.nn._channels import Columns
 from skensemble.nn._taps import Tap
 from skensemble.nn._tracing import CannotStack, trace_graph
-
-# Modules and functions that act on each number alone: the member axis passes through.
-_ELEMENTWISE_MODULES = (
-    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish,
-    nn.Tanh, nn.Sigmoid, nn.Softplus, nn.Softsign, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid,
-    nn.Tanhshrink, nn.Threshold, nn.LogSigmoid, nn.Identity,
-)  # fmt: skip
-
-
-_ELEMENTWISE_FUNCTIONS = {
-    F.relu, F.relu6, F.leaky_relu, F.elu, F.selu, F.celu, F.gelu, F.silu, F.mish, F.tanh,
-    F.sigmoid, F.softplus, F.hardtanh, F.hardswish, torch.relu, torch.tanh, torch.sigmoid,
-    torch.add, torch.sub, torch.mul, operator.add, operator.sub, operator.mul,
-    operator.neg, operator.truediv, torch.sin, torch.cos, torch.exp, torch.square,
-}  # fmt: skip
-
-
-_SOFTMAXES: dict[Any, Callable[..., Tensor]] = {
-    torch.softmax: torch.softmax,
-    torch.log_softmax: torch.log_softmax,
-    F.softmax: torch.softmax,
-    F.log_softmax: torch.log_softmax,
-    "softmax": torch.softmax,
-    "log_softmax": torch.log_softmax,
-}
-
-
-_ELEMENTWISE_METHODS = {"relu", "tanh", "sigmoid", "add", "sub", "mul", "square", "exp"}
+from skensemble.nn.dropout import Dropout, draw_mask
 
 
 @dataclass(frozen=True)
@@ -81,8 +55,9 @@ def trace(module: nn.Module) -> tuple[GraphNode, ...]:
     )
 
 
-def _method(name: str) -> Callable[..., Any]:
-    return lambda x, *args, **kwargs: getattr(x, name)(*args, **kwargs)
+def _draw_as_torch(mask: Tensor, p: float, generator: torch.Generator) -> None:
+    """Fill a mask with the numbers that torch's dropout would multiply with."""
+    mask.bernoulli_(1 - p, generator=generator).div_(1 - p)
 
 
 class GraphStack(_Stacked):
@@ -91,8 +66,9 @@ class GraphStack(_Stacked):
     Parameters
     ----------
     modules : sequence of Module
-        The members; copied. Their graph may hold linear layers, activations, sums,
-        flattening, dropout, batch and layer normalisation of vectors, and softmax.
+        The members; copied. Their graph may hold linear layers, embeddings, dropout, batch, layer
+        and root-mean-square normalisation, and what `batching`, beside this file, knows: all that
+        acts on single numbers, concatenation, slices, flattening, means and softmax.
     graph : sequence of GraphNode, default=None
         What `trace` made of one of them; traced here if not given.
     """
@@ -124,65 +100,82 @@ class GraphStack(_Stacked):
         self._output = output
 
     def _translate(self, node: GraphNode, module: nn.Module) -> Callable[..., Any]:
+        name = str(node.target)
         if node.op == "call_module":
-            return self._layer(str(node.target), module.get_submodule(str(node.target)))
-        if node.op == "call_function" and node.target in _ELEMENTWISE_FUNCTIONS:
-            return node.target  # type: ignore[return-value]
-        if node.op == "call_method" and node.target in _ELEMENTWISE_METHODS:
-            return _method(str(node.target))
-        if node.target in _SOFTMAXES and {*node.args[1:], *node.kwargs.values()} <= {1, -1}:
-            along = _SOFTMAXES[node.target]
-            return lambda x, *_, **__: along(x, -1)
-        is_flatten = node.target in (torch.flatten, "flatten")
-        if is_flatten and node.args[1:] in ((1,), (1, -1)) and not node.kwargs:
-            return lambda x, *_: x.flatten(2)
-        raise CannotStack(f"{node.target} has no batched form")
+            return self._layer(name, module.get_submodule(name))
+        if node.op == "get_attr":
+            known = name if name in self._names else self._state_names.get(name)
+            if known is None:
+                raise CannotStack(f"its constant {name!r} is neither a parameter nor a buffer")
+            return lambda: self.stacked(known)
+        return batching.batched(node.op, node.target)
 
     def _layer(self, name: str, layer: Any) -> Callable[[Tensor], Tensor]:
         kind = type(layer)
-        if kind in _ELEMENTWISE_MODULES:
+        if kind in batching.ELEMENTWISE_MODULES:
             return layer.forward
         if kind is nn.Linear:
             return self._linear(name, layer)
         if kind is Columns:
-            return lambda x: self._columns(name, x)
-        if kind is nn.Flatten and (layer.start_dim, layer.end_dim) == (1, -1):
-            return lambda x: x.flatten(2)
-        if kind in (nn.Softmax, nn.LogSoftmax) and layer.dim in (1, -1):
-            along = F.softmax if kind is nn.Softmax else F.log_softmax
-            return lambda x: along(x, -1)
-        if kind is nn.Dropout:
-            return lambda x: self._dropout(x, layer.p)
-        if kind is nn.LayerNorm and len(layer.normalized_shape) == 1:
-            return self._layer_norm(name, layer)
+            return lambda x: batching.index_select(x, 1, self.stacked(f"{name}.at"))
+        if kind is nn.Flatten:
+            return lambda x: batching.flatten(x, layer.start_dim, layer.end_dim)
+        if kind in (nn.Softmax, nn.LogSoftmax) and layer.dim is not None:
+            along = batching.softmax if kind is nn.Softmax else batching.log_softmax
+            return lambda x: along(x, layer.dim)
+        if kind in (nn.Dropout, Dropout):
+            return lambda x: self._dropout(x, layer)
+        if kind is nn.LayerNorm:
+            return self._scaled(name, layer, partial(F.layer_norm, eps=layer.eps))
+        if kind is nn.RMSNorm:
+            return self._scaled(name, layer, partial(F.rms_norm, eps=layer.eps))
         if kind is nn.BatchNorm1d:
             return self._batch_norm(name, layer)
+        if kind is nn.Embedding:
+            return self._embedding(name, layer)
         raise CannotStack(f"a {kind.__name__} layer has no batched form")
 
     def _linear(self, name: str, layer: nn.Linear) -> Callable[[Tensor], Tensor]:
         weight, bias = f"{name}.weight", f"{name}.bias"
-        if layer.bias is None:
-            return lambda x: x @ self.stacked(weight).mT
-        return lambda x: torch.baddbmm(self.stacked(bias).unsqueeze(1), x, self.stacked(weight).mT)
 
-    def _columns(self, name: str, x: Tensor) -> Tensor:
-        at = self.stacked(f"{name}.at")  # (member, channel)
-        return x[torch.arange(len(at), device=x.device)[:, None], :, at].transpose(1, 2)
+        def forward(x: Tensor) -> Tensor:
+            rows = x.flatten(1, -2)  # one product a member, whatever axes its samples have
+            if layer.bias is None:
+                out = rows @ self.stacked(weight).mT
+            else:
+                b = self.stacked(bias).unsqueeze(1)
+                out = torch.baddbmm(b, rows, self.stacked(weight).mT)
+            return out if x.dim() == 3 else out.unflatten(1, x.shape[1:-1])
 
-    def _dropout(self, x: Tensor, p: float) -> Tensor:
-        if not self.training or p == 0:
+        return forward
+
+    def _embedding(self, name: str, layer: nn.Embedding) -> Callable[[Tensor], Tensor]:
+        plain = layer.padding_idx is None and layer.max_norm is None
+        if not plain or layer.scale_grad_by_freq or layer.sparse:
+            raise CannotStack("only Embedding with its default switches has a batched form")
+        return lambda x: batching.embedding(self.stacked(f"{name}.weight"), x)
+
+    def _dropout(self, x: Tensor, layer: nn.Dropout) -> Tensor:
+        if not self.training or layer.p == 0:
             return x
         # Each member draws its own mask, from the numbers it would draw alone.
-        masks = [torch.empty_like(x[0]).bernoulli_(1 - p, generator=g) for g in self._draws]
-        return x * torch.stack(masks).div_(1 - p)
+        draw = draw_mask if isinstance(layer, Dropout) else _draw_as_torch
+        masks = torch.empty_like(x)
+        for mask, generator in zip(masks, self._draws, strict=True):
+            draw(mask, layer.p, generator)
+        return x * masks
 
-    def _layer_norm(self, name: str, layer: nn.LayerNorm) -> Callable[[Tensor], Tensor]:
+    def _scaled(
+        self, name: str, layer: Any, normalise: Callable[..., Tensor]
+    ) -> Callable[[Tensor], Tensor]:
+        """Return a normalisation followed by each member's own scale and shift."""
+
         def forward(x: Tensor) -> Tensor:
-            x = F.layer_norm(x, layer.normalized_shape, eps=layer.eps)
+            x = normalise(x, layer.normalized_shape)
             if layer.weight is not None:
-                x = x * self.stacked(f"{name}.weight").unsqueeze(1)
-            if layer.bias is not None:
-                x = x + self.stacked(f"{name}.bias").unsqueeze(1)
+                x = batching.aligned(torch.mul)(x, self.stacked(f"{name}.weight"))
+            if getattr(layer, "bias", None) is not None:
+                x = batching.aligned(torch.add)(x, self.stacked(f"{name}.bias"))
             return x
 
         return forward
@@ -226,7 +219,9 @@ class GraphStack(_Stacked):
         values = {self._input: x}
 
         def lookup(arg: Any) -> Any:
-            return values[arg.name] if isinstance(arg, _Value) else arg
+            if isinstance(arg, _Value):
+                return values[arg.name]
+            return type(arg)(map(lookup, arg)) if isinstance(arg, list | tuple) else arg
 
         for name, step, args, kwargs in self._steps:
             values[name] = step(*map(lookup, args), **{k: lookup(v) for k, v in kwargs.items()})

@@ -25,7 +25,7 @@ class MemberMasks:
     """
 
     def __init__(self, recipes: Sequence[Recipe], device: str) -> None:
-        each = [{} if one.start is None else one.start.masks for one in recipes]
+        each = [one.start.masks for one in recipes]
         self._masks = {
             name: torch.stack([masks[name] for masks in each]).to(device) for name in each[0]
         }

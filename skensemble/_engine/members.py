@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import joblib
 
 from skensemble._data.rows import FitData
 from skensemble._engine.rates import rate_key
+from skensemble._recipes.fields import named
 from skensemble._recipes.recipe import Recipe
-from skensemble.nn.narrowing import cut_widths
 from skensemble.objectives import Objective
 
 SAMPLE_ROWS = 4
@@ -46,7 +46,7 @@ class Member:
         valid = data.valid
         return (
             recipe_key(recipe),
-            rate_key(recipe),
+            rate_key(recipe.training),
             self.objective.key(),
             (id(data.X), id(data.y), len(data.rows), data.weight is None),
             tuple((name, values.shape) for name, values in data.tables().items()),
@@ -55,16 +55,13 @@ class Member:
 
 
 def recipe_key(recipe: Recipe) -> str:
-    """Hash what recipes must share beside rate, weight decay and which part they see.
-
-    Of pruned networks the widths must agree, not the channels that were kept.
-    """
-    part = None if recipe.part is None else (0, recipe.part[1])
-    kwargs = {k: v for k, v in recipe.optimizer_kwargs.items() if k != "weight_decay"}
-    callbacks = None if recipe.net is None else recipe.net.callbacks
-    widths = [cut_widths(cuts) for cuts in recipe.pruned]
-    starts = None if recipe.start is None else sorted(recipe.start.masks)
-    alike = replace(
-        recipe, lr=0.0, optimizer_kwargs=kwargs, net=None, part=part, pruned=(), start=None
-    )
-    return joblib.hash((vars(alike), callbacks, widths, starts))
+    """Hash what recipes must share: what their fields and wraps say, beside rate and decay."""
+    training = recipe.training
+    alike = [
+        {name: getattr(one, name) for name in named(one, "stack", "alike")}
+        for one in (recipe, training)
+    ]
+    kwargs = {k: v for k, v in training.optimizer_kwargs.items() if k != "weight_decay"}
+    callbacks = None if training.net is None else training.net.callbacks
+    masked = sorted(recipe.start.masks)
+    return joblib.hash((alike, kwargs, callbacks, recipe.wraps_key(), masked))

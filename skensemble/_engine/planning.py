@@ -98,9 +98,9 @@ def make_plan(
         Layers whose features the objective wants.
     """
     # A trial wants members that differ, so weights drawn from their seeds.
-    recipe = replace(recipe, start=None)
+    recipe = recipe.fresh()
     module = recipe.build(seeds[0])
-    blockers = recipe.stack_blockers()
+    blockers = recipe.training.stack_blockers()
     alone = Plan(
         LoopStack,
         len(seeds) if joint else 1,
@@ -110,7 +110,7 @@ def make_plan(
     )
     if len(seeds) == 1 or (stack == 1 and not joint):
         return alone
-    if recipe.compile or (blockers and not joint):
+    if recipe.training.compile or (blockers and not joint):
         return replace(alone, reason="; ".join(blockers))
     wanted = len(seeds) if stack == "auto" or joint else min(int(stack), len(seeds))
     if stack == "auto":
@@ -136,7 +136,7 @@ def _affordable(module: nn.Module, recipe: Recipe, all_of: int | None) -> int:
     if all_of is not None:
         return all_of
     n_bytes = sum(p.numel() * p.element_size() for p in module.parameters())
-    budget = _STACK_BYTES.get(torch.device(recipe.device).type, _STACK_BYTES["cpu"])
+    budget = _STACK_BYTES.get(torch.device(recipe.training.device).type, _STACK_BYTES["cpu"])
     return max(1, budget // (4 * n_bytes + 1))
 
 
@@ -149,8 +149,9 @@ def _draws(module: nn.Module, sample: Tensor) -> bool:
 
 
 def _is_small(module: nn.Module, recipe: Recipe, sample: Tensor) -> bool:
-    device = torch.device(recipe.device).type
-    batch = 512 if recipe.batch_size == -1 else recipe.batch_size
+    device = torch.device(recipe.training.device).type
+    batch = recipe.training.batch_size
+    batch = 512 if batch == -1 else batch
     return batch * count_macs(module, sample) <= _VMAP_MACS.get(device, _VMAP_MACS["cpu"])
 
 

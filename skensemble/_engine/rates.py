@@ -14,7 +14,7 @@ import torch
 from skorch.callbacks import LRScheduler
 from torch import Tensor
 
-from skensemble._recipes.recipe import Recipe
+from skensemble._recipes.training import TrainingSettings
 
 # Optimisers whose update is proportional to the learning rate.
 _PROPORTIONAL = (
@@ -26,17 +26,17 @@ _PROPORTIONAL = (
 _COUPLED = (torch.optim.SGD, torch.optim.Adam, torch.optim.RMSprop, torch.optim.Adagrad)
 
 
-def rate_key(recipe: Recipe) -> tuple[Any, ...]:
+def rate_key(training: TrainingSettings) -> tuple[Any, ...]:
     """Return what of rate and decay must be equal for members to train together."""
-    decay = recipe.optimizer_kwargs.get("weight_decay", 0.0)
-    scheduled = any(isinstance(callback, LRScheduler) for _, callback in recipe.callbacks())
-    grouped = "param_groups" in recipe.optimizer_kwargs  # with rates of their own
-    if scheduled or grouped or recipe.optimizer not in _PROPORTIONAL or recipe.lr == 0:
-        return (recipe.lr, decay)
-    can_decay = recipe.optimizer in (*_COUPLED, torch.optim.AdamW)
-    plain = not {"maximize", "decoupled_weight_decay"} & set(recipe.optimizer_kwargs)
+    decay = training.optimizer_kwargs.get("weight_decay", 0.0)
+    scheduled = any(isinstance(callback, LRScheduler) for _, callback in training.callbacks())
+    grouped = "param_groups" in training.optimizer_kwargs  # with rates of their own
+    if scheduled or grouped or training.optimizer not in _PROPORTIONAL or training.lr == 0:
+        return (training.lr, decay)
+    can_decay = training.optimizer in (*_COUPLED, torch.optim.AdamW)
+    plain = not {"maximize", "decoupled_weight_decay"} & set(training.optimizer_kwargs)
     # The sign marks decay or none: zero is not the optimiser's default everywhere.
-    return () if can_decay and plain and "weight_decay" in recipe.optimizer_kwargs else (decay,)
+    return () if can_decay and plain and "weight_decay" in training.optimizer_kwargs else (decay,)
 
 
 class MemberRates:
@@ -44,18 +44,18 @@ class MemberRates:
 
     Parameters
     ----------
-    recipes : sequence of Recipe
-        The members' recipes, alike but for rate and decay.
+    settings : sequence of TrainingSettings
+        How the members are trained, alike but for rate and decay.
     device : str
         Where the parameters are.
     """
 
-    def __init__(self, recipes: Sequence[Recipe], device: str) -> None:
-        first = recipes[0]
-        decays = [recipe.optimizer_kwargs.get("weight_decay", 0.0) for recipe in recipes]
-        rates = torch.tensor([recipe.lr for recipe in recipes], dtype=torch.float64)
+    def __init__(self, settings: Sequence[TrainingSettings], device: str) -> None:
+        first = settings[0]
+        decays = [one.optimizer_kwargs.get("weight_decay", 0.0) for one in settings]
+        rates = torch.tensor([one.lr for one in settings], dtype=torch.float64)
         self._ratio = None
-        if any(recipe.lr != first.lr for recipe in recipes):
+        if any(one.lr != first.lr for one in settings):
             self._ratio = (rates / first.lr).to(device)
         self._decay = None
         self.optimizer_kwargs = dict(first.optimizer_kwargs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -22,7 +22,6 @@ from skensemble._seeding import Purpose, generator, purpose_seed, torch_seeded
 from skensemble.nn._taps import captured_shapes
 from skensemble.objectives import Objective
 from skensemble.objectives.base import merge
-from skensemble.objectives.sparse import Slimmed, scale_names
 
 
 @dataclass(frozen=True)
@@ -59,13 +58,14 @@ def _parts(members: list[Member]) -> tuple[Recipe, Objective, bool]:
 
 def train_shard(job: Job, members: list[Member], device: str) -> list[MemberResult]:
     """Build, train and hand back the members of one shard."""
-    recipe = replace(members[0].recipe, device=device)
-    stopping = recipe.early_stopping()
+    recipe = members[0].recipe.on(device)
+    training = recipe.training
+    stopping = training.early_stopping()
     modules = [member.recipe.build(member.seed) for member in members]
     data = TrainingData.gather([member.data for member in members], recipe.dtype, device)
     objective = _start_objective(members, modules[0], data)
     stack = job.plan.build(modules)
-    rates = MemberRates([member.recipe for member in members], device)
+    rates = MemberRates([member.recipe.training for member in members], device)
     masks = MemberMasks([member.recipe for member in members], device)
     net = StackNet(
         stack,
@@ -76,26 +76,26 @@ def train_shard(job: Job, members: list[Member], device: str) -> list[MemberResu
         early_stopping=stopping and MemberEarlyStopping(stopping, len(members)),
         rates=rates if rates.needed else None,
         masks=masks if masks.needed else None,
-        loader={"drop_last": recipe.drop_last, "valid_batch_size": recipe.valid_batch_size},
-        optimizer=recipe.optimizer,
-        lr=recipe.lr,
-        max_epochs=recipe.max_epochs,
-        batch_size=recipe.batch_size,
-        callbacks=[(name, cb) for name, cb in recipe.callbacks() if not _is_followed(cb, stopping)],
+        loader={"drop_last": training.drop_last, "valid_batch_size": training.valid_batch_size},
+        optimizer=training.optimizer,
+        lr=training.lr,
+        max_epochs=training.max_epochs,
+        batch_size=training.batch_size,
+        callbacks=[each for each in training.callbacks() if not _is_followed(each[1], stopping)],
         device=device,
-        compile=recipe.compile,
-        classes=list(range(recipe.n_classes)),
+        compile=training.compile,
+        classes=list(range(recipe.n_outputs)),
         verbose=job.verbose,
-        use_caching=recipe.use_caching,
-        torch_load_kwargs=recipe.torch_load_kwargs,
+        use_caching=training.use_caching,
+        torch_load_kwargs=training.torch_load_kwargs,
         **{f"optimizer__{key}": value for key, value in rates.optimizer_kwargs.items()},
-        **{f"compile__{key}": value for key, value in recipe.compile_kwargs.items()},
+        **{f"compile__{key}": value for key, value in training.compile_kwargs.items()},
     )
     stack.set_draws([generator(m.seed, Purpose.FORWARD, device) for m in members])
     shared = members[0].objective.shared_batches
     # Without shuffling, members with the same rows see the same batches: one copy will do.
     rows = members[0].data.rows
-    alike = not recipe.shuffle and all(member.data.rows is rows for member in members)
+    alike = not training.shuffle and all(member.data.rows is rows for member in members)
     train = Split(data, _index([member.data for member in members], shared or alike))
     held_out = _held_out(members, recipe, shared)
     if not (job.plan.draws and isinstance(stack, LoopStack)):
@@ -109,8 +109,7 @@ def _start_objective(
 ) -> Objective:
     """Join the members' objectives and draw what is trained beside the networks."""
     objective: Objective = merge([member.objective for member in members])
-    if members[0].recipe.slimming is not None:
-        objective = Slimmed(objective, members[0].recipe.slimming, scale_names(module))
+    objective = members[0].recipe.regularised(objective, module)
     rows = data.rows
     features: dict[str, Any] = {}
     if objective.taps:
@@ -129,7 +128,7 @@ def _held_out(members: list[Member], recipe: Recipe, shared: bool) -> Split | No
     if not held_out:
         return None
     same = all(one.rows is held_out[0].rows and not one.tables() for one in held_out)
-    data = TrainingData.gather(held_out, recipe.dtype, recipe.device)
+    data = TrainingData.gather(held_out, recipe.dtype, recipe.training.device)
     return Split(data, _index(held_out, shared or same))
 
 
@@ -140,7 +139,7 @@ def _index(data: list[FitData], shared: bool) -> torch.Tensor:
 
 def _orders(job: Job, members: list[Member]) -> list[torch.Generator]:
     recipe, _, joint = _parts(members)
-    if not recipe.shuffle:
+    if not recipe.training.shuffle:
         return []
     if joint:
         return [generator(job.order_seed, Purpose.ORDER)]

@@ -70,7 +70,7 @@ def train_members(training: Training) -> Iterator[tuple[Member, MemberResult]]:
     n_workers = effective_n_jobs(training.n_jobs)
     shards = [members] if joint else make_shards(members, plan.size, n_workers)
     calls = (
-        delayed(train_shard)(job, shard, shard_device(recipe.device, number))
+        delayed(train_shard)(job, shard, shard_device(recipe.training.device, number))
         for number, shard in enumerate(shards)
     )
     # Finished members are kept as they come, where the backend (unlike ray's) can do that.

@@ -63,11 +63,11 @@ def _attempt(run: Callable[[], Any], name: str, sample: Tensor, mode: str = "") 
 def _check_outputs(outputs: Any, recipe: Recipe, name: str, sample: Tensor, mode: str = "") -> None:
     """Raise unless a module returned one tensor of logits."""
     shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else None
-    if shape == (len(sample), recipe.n_classes):
+    if shape == (len(sample), recipe.n_outputs):
         return
     message = (
         f"The module {name} must return one tensor of shape (n_samples, n_classes), here "
-        f"({len(sample)}, {recipe.n_classes}), for {_said_of(sample)}. Got "
+        f"({len(sample)}, {recipe.n_outputs}), for {_said_of(sample)}. Got "
         f"{type(outputs).__name__ if shape is None else shape}{mode} instead"
     )
     if shape is None:

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from skensemble.nn._states import with_versions
 
-FORMAT = 1
+FORMAT = 2
+# Of the first, what is put around a module stands under names of its own.
+READABLE = (1, FORMAT)
 
 
 _KEY = "skensemble"

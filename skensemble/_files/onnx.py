@@ -44,7 +44,7 @@ def export_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
             f"export_onnx needs {' and '.join(missing)}; install them with "
             "pip install 'skensemble[onnx]'."
         )
-    if estimator._recipe.linear is not None:
+    if not estimator._recipe.is_network:
         raise ValueError(
             "A linearised network predicts with its gradients, which ONNX has no graph for. Use "
             "save() or pickle; or distil it into a network and export that."

@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import torch
-from skorch import NeuralNetClassifier
 from torch import nn
 
 import skensemble.nn as architectures
 from skensemble._files.format import is_json, to_json
 from skensemble._forgotten import ForgottenRecipe
 from skensemble._recipes.callbacks import ELEMENTWISE_OPTIMIZERS
+from skensemble._recipes.fields import named
 from skensemble._recipes.reading import read_recipe
-from skensemble._recipes.recipe import FILLED, Recipe
+from skensemble._recipes.recipe import Recipe
+from skensemble._recipes.training import TrainingSettings
+from skensemble._recipes.wraps import describe_wraps, rebuild_wraps
+from skensemble._recipes.writing import write_net
 
 _OPTIMIZERS = {cls.__name__: cls for cls in ELEMENTWISE_OPTIMIZERS}
-
-
-_PLAIN = ("outputs_proba", "label_smoothing", "lr", "max_epochs", "batch_size",
-          "valid_batch_size", "shuffle", "drop_last", "device", "in_shape", "n_classes",
-          "precision", "writes_input", "channels_last", "rank1", "linear", "part")  # fmt: skip
 
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
-def describe_recipe(wide: Recipe, source: Any) -> dict[str, Any]:
+def describe_recipe(recipe: Recipe, source: Any) -> dict[str, Any]:
     """Describe a recipe, and list the parts of it that the file cannot carry."""
-    recipe = wide.narrow()
-    about: dict[str, Any] = {name: getattr(recipe, name) for name in _PLAIN}
-    about["rank1"] = wide.rank1
+    training = recipe.training_as_given()
+    about: dict[str, Any] = {
+        name: getattr(one, name)
+        for one in (recipe, training)
+        for name in named(one, "file", "plain")
+    }
     is_instance = isinstance(recipe.module, nn.Module)
     maker = type(recipe.module) if is_instance else recipe.module
     about["module"] = f"{maker.__module__}.{getattr(maker, '__qualname__', maker)}"
@@ -39,26 +39,27 @@ def describe_recipe(wide: Recipe, source: Any) -> dict[str, Any]:
     for name, value in recipe.module_kwargs.items():
         to_json(value, f"the module's argument {name!r}")
     about["dtype"] = "float64" if recipe.dtype == torch.float64 else "float32"
-    weight = recipe.class_weight
+    about["wraps"] = describe_wraps(recipe.wraps)
+    weight = training.class_weight
     about["class_weight"] = None if weight is None else weight.tolist()
-    about["optimizer"] = getattr(recipe.optimizer, "__name__", "?")
-    about["optimizer_kwargs"] = recipe.optimizer_kwargs
+    about["optimizer"] = getattr(training.optimizer, "__name__", "?")
+    about["optimizer_kwargs"] = training.optimizer_kwargs
     about["was_none"] = source is None
-    about["missing"] = _missing(recipe)
+    about["missing"] = _missing(training)
     if "optimizer" in about["missing"]:
         about["optimizer_kwargs"] = {}
     return about
 
 
-def _missing(recipe: Recipe) -> list[str]:
+def _missing(training: TrainingSettings) -> list[str]:
     missing = []
-    if recipe.optimizer not in ELEMENTWISE_OPTIMIZERS or not is_json(recipe.optimizer_kwargs):
+    if training.optimizer not in ELEMENTWISE_OPTIMIZERS or not is_json(training.optimizer_kwargs):
         missing.append("optimizer")
-    if recipe.callbacks():
+    if training.callbacks():
         missing.append("callbacks")
-    if recipe.train_split is not None:
+    if training.train_split is not None:
         missing.append("train_split")
-    if recipe.compile:
+    if training.compile:
         missing.append("compile")
     return missing
 
@@ -96,16 +97,13 @@ def read_recipes(about: dict[str, Any], module: Any) -> tuple[Recipe, list[Recip
     """
     shared, place, entries = about["recipe"], about.get("module", 0), member_entries(about)
     described = [{**shared, **entry["recipe"]} for entry in entries]
+    cuts = about.get("pruned") or [[]] * len(entries)  # of format 1
     numbers = [entry["module"] for entry in entries]
     makers = _architectures([one["module"] for one in described], numbers, module)
-    cuts = about.get("pruned") or [[]] * len(entries)
-    recipes = [
-        replace(_recipe(one, maker), pruned=tuple(own))
-        for one, maker, own in zip(described, makers, cuts, strict=True)
-    ]
+    recipes = [_recipe(*each) for each in zip(described, makers, cuts, strict=True)]
     # A recipe that came after the last training is no member's, and its module not asked for.
     maker = makers[numbers.index(place)] if place in numbers else _ours(shared["module"])
-    recipe = replace(_recipe(shared, maker), pruned=recipes[0].pruned)
+    recipe = _recipe(shared, maker, cuts[0])
     sources = [
         {"estimator": rebuild_source(one, own)} if entry["recipe"] or number != place else {}
         for entry, number, one, own in zip(entries, numbers, described, recipes, strict=True)
@@ -151,20 +149,40 @@ def _architectures(names: list[str], numbers: list[int], module: Any) -> list[An
     )
 
 
-def _recipe(about: dict[str, Any], module: Any) -> Recipe:
-    values = {name: about[name] for name in _PLAIN}
-    values["in_shape"] = tuple(values["in_shape"])
-    values["part"] = None if values["part"] is None else tuple(values["part"])
+def _recipe(about: dict[str, Any], module: Any, cuts: list[Any]) -> Recipe:
+    if "wraps" not in about:
+        about = _of_format_1(about, cuts)
     weight = about["class_weight"]
-    return replace(
-        Recipe(module),
-        **values,
-        module_kwargs=about["module_kwargs"],
-        dtype=_DTYPES[about["dtype"]],
+    training = TrainingSettings(
         class_weight=None if weight is None else torch.tensor(weight),
         optimizer=_OPTIMIZERS.get(about["optimizer"], torch.optim.Adam),
         optimizer_kwargs=about["optimizer_kwargs"],
+        **_plain(TrainingSettings, about),
     )
+    return Recipe(
+        module,
+        module_kwargs=about["module_kwargs"],
+        training=training,
+        wraps=rebuild_wraps(about["wraps"]),
+        dtype=_DTYPES[about["dtype"]],
+        **_plain(Recipe, about),
+    )
+
+
+def _plain(kind: type, about: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields that JSON holds as they are, but for tuples."""
+    values = {name: about[name] for name in named(kind, "file", "plain")}
+    return {name: tuple(one) if isinstance(one, list) else one for name, one in values.items()}
+
+
+def _of_format_1(about: dict[str, Any], cuts: list[Any]) -> dict[str, Any]:
+    """Return the description of a recipe as format 2 has it."""
+    part = about["part"]
+    split = None if part is None else dict(zip(("part", "n_splits"), part, strict=True))
+    around = [("rank1", about["rank1"]), ("linear", about["linear"]), ("channels", split)]
+    wraps = [[name, value] for name, value in around if value is not None]
+    wraps += [["cut", {"cuts": one}] for one in cuts]
+    return {**about, "wraps": wraps, "n_outputs": about["n_classes"]}
 
 
 def rebuild_source(about: dict[str, Any], recipe: Recipe) -> Any:
@@ -174,27 +192,6 @@ def rebuild_source(about: dict[str, Any], recipe: Recipe) -> Any:
     missing = [*about["missing"], *(["module"] if recipe.module is None else [])]
     if missing:
         return ForgottenRecipe(tuple(missing))
-    own = {k: v for k, v in recipe.module_kwargs.items() if k not in FILLED}
-    criterion: dict[str, Any] = {} if recipe.class_weight is None else {
-        "criterion__weight": recipe.class_weight
-    }  # fmt: skip
-    if recipe.label_smoothing:
-        criterion["criterion__label_smoothing"] = recipe.label_smoothing
-    net = NeuralNetClassifier(
-        recipe.module,
-        criterion=nn.NLLLoss if recipe.outputs_proba else nn.CrossEntropyLoss,
-        optimizer=recipe.optimizer,
-        lr=recipe.lr,
-        max_epochs=recipe.max_epochs,
-        batch_size=recipe.batch_size,
-        iterator_train__shuffle=recipe.shuffle,
-        iterator_train__drop_last=recipe.drop_last,
-        iterator_valid__batch_size=recipe.valid_batch_size,
-        train_split=None,
-        device=recipe.device,
-        **criterion,
-        **{f"module__{key}": value for key, value in own.items()},
-        **{f"optimizer__{key}": value for key, value in recipe.optimizer_kwargs.items()},
-    )
+    net = write_net(recipe)
     read_recipe(net)
     return net

@@ -25,6 +25,7 @@ from skensemble._engine.net import MemberResult
 from skensemble._files.format import (
     _KEY,
     FORMAT,
+    READABLE,
     _array,
     _labels,
     _member_state,
@@ -121,7 +122,6 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
         "recipe": recipe,
         "module": place_of(estimator._recipe.module, modules),
         "members": [_about_member(member, recipe, params, modules) for member in members],
-        "pruned": [member._recipe.pruned for member in members],
         "around": around,
         "shared": _params(estimator._recipe_source()) if shared else None,
         "root": getattr(estimator, "_root", None),
@@ -344,10 +344,10 @@ def _read(path: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
             f"{path} must be a file written by save() of a skensemble estimator. "
             f"Reading it failed: {error!r}."
         ) from error
-    if about.get("format") != FORMAT or about.get("class") not in _CLASSES:
+    if about.get("format") not in READABLE or about.get("class") not in _CLASSES:
         raise ValueError(
-            f"{path} must have format {FORMAT} and one of the classes {sorted(_CLASSES)}. Got "
-            f"format {about.get('format')!r} and class {about.get('class')!r}; a newer "
-            "skensemble may read it."
+            f"{path} must have format {' or '.join(map(str, READABLE))} and one of the classes "
+            f"{sorted(_CLASSES)}. Got format {about.get('format')!r} and class "
+            f"{about.get('class')!r}; a newer skensemble may read it."
         )
     return about, tensors

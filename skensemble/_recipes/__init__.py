@@ -1,1 +1,1 @@
-"""What a user's net says: everything needed to build and train one network."""
+"""What a user's net says: a module, how it is trained, and what is put around it."""

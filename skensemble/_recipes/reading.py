@@ -29,7 +29,8 @@ from torch.utils.data import DataLoader
 
 from skensemble._forgotten import ForgottenRecipe
 from skensemble._recipes.callbacks import ELEMENTWISE_OPTIMIZERS
-from skensemble._recipes.recipe import Recipe, same_net
+from skensemble._recipes.recipe import Recipe
+from skensemble._recipes.training import TrainingSettings, same_net
 
 _PREFIXES = (
     "module", "criterion", "optimizer", "iterator_train", "iterator_valid", "callbacks",
@@ -80,10 +81,7 @@ def _read_net(net: NeuralNetClassifier) -> Recipe:
     train = net.get_params_for("iterator_train")
     valid = net.get_params_for("iterator_valid")
     _check_iterators(net, train, valid)
-    return Recipe(
-        module=net.module,
-        module_kwargs=net.get_params_for("module"),
-        outputs_proba=outputs_proba,
+    training = TrainingSettings(
         class_weight=class_weight,
         label_smoothing=smoothing,
         optimizer=net.optimizer,
@@ -102,6 +100,7 @@ def _read_net(net: NeuralNetClassifier) -> Recipe:
         torch_load_kwargs=net.torch_load_kwargs,
         use_caching=net.use_caching,
     )
+    return Recipe(net.module, net.get_params_for("module"), outputs_proba, training)
 
 
 def _check_class(net: NeuralNetClassifier) -> None:

@@ -301,8 +301,7 @@ class DistilledClassifier(StudentClassifier):
         recipe, data = self._prepare(source if many is None else many.estimator, given, root)
         recipe = recipe if many is None else self._widen(recipe, many)
         self.teacher_ = yield from self._find_teacher(given, data, root)
-        lesson = self._lesson(given, None if many is None else many.n_estimators)
-        data, objective = self._make_objective(lesson, recipe, data, given)
+        data, objective = self._make_objective(recipe, data, given)
         members = [
             Member(number, seed, recipe, objective, data)
             for number, seed in enumerate(self._seeds(root))
@@ -314,18 +313,19 @@ class DistilledClassifier(StudentClassifier):
         self._take(recipe, training)
 
     def _make_objective(
-        self, lesson: Lesson, recipe: Recipe, data: FitData, given: Given
+        self, recipe: Recipe, data: FitData, given: Given
     ) -> tuple[FitData, Objective]:
         """Return what students minimise, and their data with what the teacher says."""
+        lesson = self._lesson(recipe, given)
         data = self._add_unlabelled(data, given)
         data, objective = lesson.teach(recipe, data, given, recipe.objective())
-        if lesson.n_members is not None:
-            objective = SharedWeights(objective, lesson.n_members)
+        if recipe.shares_layers:
+            objective = SharedWeights(objective, recipe.n_members)
         objective = lesson.alter(objective, recipe, data)
         objective = augment(self, objective, recipe, data, given)
         if not self.report_diversity:
             return data, objective
-        lesson.check_diversity(data)
+        lesson.check_diversity(recipe, data)
         return data, WithDiversity(objective)
 
     def _widen(self, recipe: Recipe, many: BatchEnsembleClassifier) -> Recipe:
@@ -337,13 +337,13 @@ class DistilledClassifier(StudentClassifier):
             )
         return many._widen(recipe)
 
-    def _lesson(self, given: Given, n_members: int | None) -> Lesson:
+    def _lesson(self, recipe: Recipe, given: Given) -> Lesson:
         """Return what the parameters say that students learn of the fitted teacher."""
         term = read_term(self.objective)
         label_share, teacher_share = shares(term, self.alpha)
         averaging = self.averaging
         if averaging == "auto":
-            averaging = "proba" if n_members is None else "one-to-one"
+            averaging = "one-to-one" if recipe.shares_layers else "proba"
         temperature = float(self.temperature)
         return Lesson(
             term.bind(len(self.classes_), temperature, averaging),
@@ -353,7 +353,6 @@ class DistilledClassifier(StudentClassifier):
             label_share,
             teacher_share,
             asked=given,
-            n_members=n_members,
             altered_by=self._altered_by(),
             perturbation=read_perturbation(self.perturbation),
             temperature=temperature,

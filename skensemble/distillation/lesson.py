@@ -55,8 +55,6 @@ class Lesson:
     asked : Given
         What the teacher is asked about, with ready answers where there are, and where what it
         says is remembered.
-    n_members : int or None
-        Members of each student, where it is made of several.
     altered_by : str
         The parameter that alters rows before the student sees them, if one does. The teacher
         is then asked about every batch, and beforehand about held-out rows alone.
@@ -75,7 +73,6 @@ class Lesson:
     label_share: float
     teacher_share: float
     asked: Given
-    n_members: int | None = None
     altered_by: str = ""
     perturbation: Perturbation | None = None
     temperature: float = 1.0
@@ -98,7 +95,7 @@ class Lesson:
         if self.teacher_share == 0:
             self._check_no_rows_for_the_teacher(data)
             return data, labels
-        self._check()
+        self._check(recipe)
         tables = {} if self.altered_by else self._tables(recipe, data)
         taps: tuple[Tap, ...] = ()
         if self.layers:
@@ -121,7 +118,7 @@ class Lesson:
         if self.layers:
             raise ValueError(f"{why} needs an objective on outputs. Got {self.name}.")
         check_differentiable(self.teacher, why)
-        check_networks(self.perturbation, self.teacher, self.n_members or 1)
+        check_networks(self.perturbation, self.teacher, recipe.n_members)
         spread, bounds = units(self.perturbation.input_range, data, recipe, self.asked)
         return Perturbed(
             objective, self.perturbation, self._ask(recipe, data), self.temperature, spread, bounds
@@ -180,22 +177,22 @@ class Lesson:
 
     # -- what cannot be ----------------------------------------------------------------------
 
-    def _check(self) -> None:
+    def _check(self, recipe: Recipe) -> None:
         if self.altered_by and self.teacher is None:
             raise ValueError(
                 f"{self.altered_by} alters rows and asks the teacher again, so "
                 "'teacher_logits' are not enough. Pass 'teacher'."
             )
-        if self.n_members is not None and self.layers:
+        if recipe.shares_layers and self.layers:
             raise ValueError(
                 f"objective={self.name} compares layers, which the members of a "
                 "BatchEnsembleClassifier share. Use objective='label'."
             )
         if self.term.targets_of_members:
-            self._check_as_many_teachers()
+            self._check_as_many_teachers(recipe)
 
-    def _check_as_many_teachers(self) -> None:
-        if self.n_members is None:
+    def _check_as_many_teachers(self, recipe: Recipe) -> None:
+        if not recipe.shares_layers:
             raise ValueError(
                 "averaging='one-to-one' needs a student with members, a BatchEnsembleClassifier. "
                 "Got one of a single network; use 'proba' or 'logit'."
@@ -205,10 +202,10 @@ class Lesson:
             n_teachers = count_teachers(self.teacher)
         else:
             n_teachers = len(ready) if np.ndim(ready) == 3 else 1
-        if n_teachers != self.n_members:
+        if n_teachers != recipe.n_members:
             raise ValueError(
                 "One-to-one distillation needs as many members in the teacher as in the student. "
-                f"Got {n_teachers} and {self.n_members}; set n_estimators={n_teachers} for the "
+                f"Got {n_teachers} and {recipe.n_members}; set n_estimators={n_teachers} for the "
                 "student, or averaging='proba' so that all members learn from the teacher's mean."
             )
 
@@ -234,9 +231,9 @@ class Lesson:
                 "use ValidSplit, or pass 'teacher'."
             )
 
-    def check_diversity(self, data: FitData) -> None:
+    def check_diversity(self, recipe: Recipe, data: FitData) -> None:
         """Refuse to report what there is nothing of."""
-        if data.teacher_diversity is not None or (self.n_members or 1) > 1:
+        if data.teacher_diversity is not None or recipe.n_members > 1:
             return
         asks = self.altered_by and self.teacher_share > 0
         if asks and count_teachers(self.teacher) > 1:

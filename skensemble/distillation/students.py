@@ -66,7 +66,7 @@ class StudentClassifier(BaseNetworkClassifier):
             student = NetworkClassifier(source, **settings)
         student.classes_, student.n_features_in_ = self.classes_, self.n_features_in_
         if isinstance(student, NetworkClassifier):
-            student._reading = self._how_to_read(recipe.n_classes)
+            student._reading = self._how_to_read(recipe.n_outputs)
         student._set_result(recipe, result)
         return student
 

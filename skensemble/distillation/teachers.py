@@ -127,7 +127,7 @@ def check_given_logits(
 def check_differentiable(teacher: Any, why: str) -> None:
     """Raise unless a teacher can be differentiated by its input."""
     inner = unwrap(teacher)
-    if not isinstance(inner, BaseNetworkClassifier) or inner._recipe.linear is not None:
+    if not isinstance(inner, BaseNetworkClassifier) or not inner._recipe.is_network:
         raise ValueError(
             f"{why} differentiates the teacher by its input, so it must be made of networks of "
             f"skensemble. Got {type(inner).__name__}; leave 'perturbation' out."
@@ -194,7 +194,7 @@ def ask_teacher(teacher: Any, classes: np.ndarray, X: Any, rows: Rows) -> Any:
 def teacher_modules(teacher: Any, name: str) -> list[nn.Module]:
     """Return the networks a teacher is made of; `name` is the objective's."""
     inner = unwrap(teacher)
-    if isinstance(inner, BaseNetworkClassifier) and inner._recipe.linear is None:
+    if isinstance(inner, BaseNetworkClassifier) and inner._recipe.is_network:
         return list(inner._networks())
     if isinstance(inner, NeuralNetClassifier):
         return [inner.module_]

@@ -23,6 +23,7 @@ from skensemble._private import Interval, Options, StrOptions, fit_context
 from skensemble._recipes.recipe import Recipe
 from skensemble._seeding import root_seed
 from skensemble.ensembles.network import NetworkClassifier
+from skensemble.ensembles.rank1 import Rank1
 from skensemble.nn.batch_ensemble import FAST_WEIGHTS, INITS, BatchEnsemble
 from skensemble.objectives.distilled import SharedWeights
 
@@ -187,19 +188,17 @@ class BatchEnsembleClassifier(SingleModule, FusedMembers):
     def _widen(self, recipe: Recipe) -> Recipe:
         """Turn the recipe of one network into that of all members."""
         around_one = self.decay_to is not None
-        rank1 = {
-            "n_members": self.n_estimators,
-            "init": self.init,
-            "around_one": around_one,
-            "gain": float(self.n_estimators) if around_one else 1.0,
-        }
-        kwargs = dict(recipe.optimizer_kwargs)
-        fast: dict[str, Any] = {"lr": recipe.lr * self.fast_lr_factor}
-        if not around_one and ("weight_decay" in kwargs or _decays(recipe.optimizer)):
+        gain = float(self.n_estimators) if around_one else 1.0
+        rank1 = Rank1(self.n_estimators, self.init, around_one, gain)
+        training = recipe.training
+        kwargs = dict(training.optimizer_kwargs)
+        fast: dict[str, Any] = {"lr": training.lr * self.fast_lr_factor}
+        if not around_one and ("weight_decay" in kwargs or _decays(training.optimizer)):
             fast["weight_decay"] = 0.0
         groups = [(pattern, fast) for pattern in FAST_WEIGHTS]
         kwargs["param_groups"] = [*groups, *kwargs.get("param_groups", [])]
-        return replace(recipe, rank1=rank1, optimizer_kwargs=kwargs)
+        training = replace(training, optimizer_kwargs=kwargs)
+        return replace(recipe.wrapped(rank1), training=training)
 
     module_: BatchEnsemble
     _merged_by: str | None = None
@@ -234,7 +233,7 @@ class BatchEnsembleClassifier(SingleModule, FusedMembers):
         )
         self._share_labels(network)
         state = self.module_.merged(merge).cpu().state_dict()
-        network._set_result(self._recipe.narrow(), MemberResult(state, self.history_))
+        network._set_result(self._recipe.without(Rank1), MemberResult(state, self.history_))
         return network
 
     # -- predictions ---------------------------------------------------------------------

@@ -24,6 +24,7 @@ from skensemble._fits.given import Given, Steps
 from skensemble._fits.running import fit_alone
 from skensemble._private import Interval, RealNotInt, StrOptions, fit_context
 from skensemble._recipes.recipe import Recipe
+from skensemble._recipes.wraps import Channels
 from skensemble._seeding import Purpose, member_seed, purpose_seed, root_seed
 from skensemble.ensembles.network import NetworkClassifier
 from skensemble.objectives.base import SumCrossEntropy
@@ -219,7 +220,7 @@ class DeepEnsembleClassifier(FusedMembers):
                 seed = member_seed(root, number)
                 rows = self._draw_rows(data.rows, seed)
                 own = data if rows is None else replace(data, rows=rows)
-                members.append(Member(number, seed, self._on_part(recipe, number), objective, own))
+                members.append(Member(number, seed, recipe.of_member(number), objective, own))
         self._root: int = root
         yield from self._train(recipe, members, kept)
 
@@ -253,22 +254,16 @@ class DeepEnsembleClassifier(FusedMembers):
                 f"With warm_start=True samples must keep the shape {old.in_shape}. "
                 f"Got {recipe.in_shape} instead."
             )
-        if old.part != recipe.part:
+        splits = old.find(Channels)
+        if splits != recipe.find(Channels):
             raise ValueError(
                 "With warm_start=True 'channel_splits' must stay what the members there are "
-                f"were trained with, {old.part and old.part[1]}. Got {self.channel_splits} instead."
+                f"were trained with, {splits and splits.n_splits}. "
+                f"Got {self.channel_splits} instead."
             )
         data.require_range(old.dtype)
         check_same_device(self.estimators_[0].module_, recipe)
         return replace(recipe, dtype=old.dtype)
-
-    @staticmethod
-    def _on_part(recipe: Recipe, number: int) -> Recipe:
-        """Return the recipe of one member, which may see a part of the channels alone."""
-        if recipe.part is None:
-            return recipe
-        n_splits = recipe.part[1]
-        return replace(recipe, part=(number % n_splits, n_splits))
 
     def _draw_rows(self, rows: np.ndarray, seed: int) -> np.ndarray | None:
         if not self.bootstrap and self.max_samples is None:
@@ -299,7 +294,7 @@ class DeepEnsembleClassifier(FusedMembers):
         finally:
             for number, result in training.results.items():
                 if result.diverged_at is None:
-                    own = self._on_part(recipe, number)
+                    own = recipe.of_member(number)
                     done[number] = self._make_member(own, seeds[number], result)
                 else:
                     diverged[number] = result.diverged_at
@@ -311,7 +306,7 @@ class DeepEnsembleClassifier(FusedMembers):
 
     def _make_member(self, recipe: Recipe, seed: int, result: MemberResult) -> NetworkClassifier:
         member = NetworkClassifier(
-            self.estimator if recipe.net is None else recipe.net,
+            self.estimator if recipe.training.net is None else recipe.training.net,
             augmentation=self.augmentation,
             class_weight=self.class_weight,
             precision=self.precision,

@@ -9,6 +9,7 @@ from typing import Any
 from torch import fx, nn
 
 from skensemble.nn._channels import Columns
+from skensemble.nn.dropout import Dropout
 from skensemble.nn.normalize import Normalize
 
 
@@ -33,8 +34,8 @@ class _Tracer(fx.Tracer):
         return super().call_module(m, forward, args, kwargs)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Also leave whole the choice of channels, and what asks its input for numbers."""
-        whole = isinstance(m, Columns | Normalize)
+        """Also leave whole what draws, chooses channels, or asks its input for numbers."""
+        whole = isinstance(m, Columns | Dropout | Normalize)
         return whole or super().is_leaf_module(m, module_qualified_name)
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: Any) -> Any:

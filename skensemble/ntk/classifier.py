@@ -26,7 +26,7 @@ from skensemble.ntk import solvers
 from skensemble.ntk.descent import descend
 from skensemble.ntk.gradients import Gradients
 from skensemble.ntk.kernels import diagonal_of, fold_rows, kernel_of, multiplier
-from skensemble.ntk.linearised import OUTPUTS
+from skensemble.ntk.linearised import OUTPUTS, Linearisation
 
 # Rows of a kernel that are still factored; rows a batch of the iterative solvers.
 _FACTORED = {"cpu": 20_000, "cuda": 60_000}
@@ -51,7 +51,7 @@ class _Problem:
 
     def gradients(self, seed: int) -> Gradients:
         """Build a network and what maps rows to its gradients."""
-        module = self.recipe.build(seed).to(self.recipe.device).eval()
+        module = self.recipe.build(seed).to(self.recipe.training.device).eval()
         sample = self.x[:2] if len(self.x) > 1 else torch.cat([self.x, self.x])
         return Gradients(module, sample, self.outputs)
 
@@ -254,9 +254,9 @@ class NTKClassifier(FusedMembers):
         if self.dtype is not None:
             recipe = replace(recipe, dtype=getattr(torch, self.dtype))
         if self.device is not None:
-            recipe = replace(recipe, device=self.device)
+            recipe = recipe.on(self.device)
         rows = torch.from_numpy(data.rows).unsqueeze(0)
-        x = Rows(data.X, recipe.dtype, recipe.device).take(rows)[0]
+        x = Rows(data.X, recipe.dtype, recipe.training.device).take(rows)[0]
         n_classes = len(self.classes_)
         shares = labels = np.eye(n_classes)[data.y]
         if "taught" in given.options:  # what a teacher says, and how much it counts
@@ -274,7 +274,7 @@ class NTKClassifier(FusedMembers):
         if self.solver != "auto":
             return self.solver
         rows = problem.targets.shape[0] * problem.targets.shape[1]
-        kind = torch.device(problem.recipe.device).type
+        kind = torch.device(problem.recipe.training.device).type
         few = rows <= _FACTORED.get(kind, _FACTORED["cpu"])
         return "cholesky" if few or self.reg == "loo" else "cg"
 
@@ -411,12 +411,9 @@ class NTKClassifier(FusedMembers):
 
     def _finish(self, problem: _Problem, seeds: Sequence[int], weights: list[list[Tensor]]) -> None:
         dual = len(weights[0]) == 2 and weights[0][1] is problem.x
-        linear = {
-            "features": self.features,
-            "shapes": [list(one.shape) for one in weights[0]],
-            "dual": dual,
-        }
-        plain, recipe = problem.recipe, replace(problem.recipe, linear=linear)
+        shapes = [list(one.shape) for one in weights[0]]
+        plain = problem.recipe
+        recipe = plain.wrapped(Linearisation(self.features, shapes, dual))
         gradients = problem.gradients(seeds[0])
         self.layers_ = dict(gradients.report)
         if self.verbose:

@@ -107,8 +107,8 @@ class NTKFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         X = validate_data(self, X, dtype=[np.float64, np.float32], allow_nd=True)
         self._root = root_seed(self.random_state)
         self._recipe = read_recipe(self.estimator).bind(X, self.n_outputs)
-        self.module_ = self._recipe.build(self._root).to(self._recipe.device).eval()
-        sample = Rows(X, self._recipe.dtype, self._recipe.device).slice(0, 2)
+        self.module_ = self._recipe.build(self._root).to(self._recipe.training.device).eval()
+        sample = Rows(X, self._recipe.dtype, self._recipe.training.device).slice(0, 2)
         gradients = self._make_gradients(sample)
         self._names = list(gradients.report)
         self._n_features_out = self.n_components or sum(self._sizes(gradients, sample))
@@ -142,7 +142,7 @@ class NTKFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
                 f"X has samples of shape {tuple(X.shape[1:])}, but NTKFeatures is expecting "
                 f"samples of shape {self._recipe.in_shape}."
             )
-        rows = Rows(X, self._recipe.dtype, self._recipe.device)
+        rows = Rows(X, self._recipe.dtype, self._recipe.training.device)
         gradients = self._make_gradients(rows.slice(0, 2))
         out = np.empty((len(X), self._n_features_out), X.dtype)
         with exact_products():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jvp
 
+from skensemble._recipes.wraps import Wrap
 from skensemble.ntk.gradients import Gradients
 from skensemble.ntk.kernels import forward_derivatives, kernel_of, parts_of, tangent, unfold
 
@@ -94,3 +96,18 @@ class Linearised(nn.Module):
                 scores = unfold(parts_of(gradients, x), self.weights())
             scores = scores[..., 0] if self.features == "ntk-prime" else scores[:, 0]
             return (scores + self.shift) / self.temperature
+
+
+@dataclass(frozen=True)
+class Linearisation(Wrap, name="linear"):
+    """A network that is used through its gradients; the attributes are those of `Linearised`."""
+
+    features: str
+    shapes: list[list[int]]
+    dual: bool
+
+    is_network = False
+
+    def wrap(self, module: nn.Module, in_shape: tuple[int, ...]) -> nn.Module:
+        """Put the kernel machine around the network."""
+        return Linearised(module, self.features, self.shapes, self.dual)

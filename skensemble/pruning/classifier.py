@@ -26,11 +26,11 @@ from skensemble._fits.running import fit_alone, side_by_side
 from skensemble._forgotten import ForgottenRecipe
 from skensemble._private import Interval, StrOptions, fit_context
 from skensemble._recipes.recipe import Recipe, Start
+from skensemble._recipes.wraps import Cut, Slimming
 from skensemble._seeding import Purpose, member_seed, purpose_seed, root_seed
 from skensemble.distillation.classifier import DistilledClassifier
 from skensemble.ensembles.ensemble import DeepEnsembleClassifier
 from skensemble.ensembles.network import NetworkClassifier
-from skensemble.nn.narrowing import cut_widths
 from skensemble.objectives.names import read_term
 from skensemble.pruning.choosing import How, Operation, Widths
 from skensemble.pruning.costs import Change, costs
@@ -391,7 +391,7 @@ class PrunedClassifier(BaseNetworkClassifier):
                 f"{self.classes_.tolist()}. It knows {unpruned.classes_.tolist()}."
             )
         networks = networks_of(unpruned)
-        if networks[0]._recipe.linear is not None:
+        if not networks[0]._recipe.is_network:
             raise ValueError("A linearised network cannot be pruned; prune the network itself.")
         joint = isinstance(unpruned, DeepEnsembleClassifier) and unpruned.joint
         if joint and self.finetune not in (None, 0):
@@ -441,11 +441,11 @@ class PrunedClassifier(BaseNetworkClassifier):
 
         Without training on it is that of the pruned module.
         """
-        wide = replace(network._recipe, slimming=None)
-        cuts = (operation.cuts,) if operation.cuts else ()
+        wide = network._recipe.without(Slimming)
+        cuts = [Cut(operation.cuts)] if operation.cuts else []
         from_scratch = self.init == "scratch"
         start = Start(None if from_scratch else left, operation.masks)
-        narrow = replace(wide, pruned=(*wide.pruned, *cuts), start=start)
+        narrow = replace(wide.wrapped(*cuts), start=start)
         return tuned(narrow, self.finetune, from_scratch) or narrow
 
     # -- training on ---------------------------------------------------------------------
@@ -491,7 +491,6 @@ class PrunedClassifier(BaseNetworkClassifier):
         )
         self._share_labels(pruned)
         pruned._reading = network._reading
-        assert recipe.start is not None
         assert recipe.start.state is not None
         pruned._set_result(recipe, MemberResult(recipe.start.state))
         return pruned
@@ -558,4 +557,4 @@ def _finetuning_seed(network: NetworkClassifier, number: int, root: int) -> int:
 
 
 def _widths(recipe: Recipe) -> str:
-    return str([cut_widths(cuts) for cuts in recipe.pruned])
+    return str(recipe.wraps_key())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from sklearn.base import clone
@@ -12,6 +11,7 @@ from sklearn.base import clone
 from skensemble._base.fitted import unwrap
 from skensemble._recipes.reading import read_recipe
 from skensemble._recipes.recipe import Recipe
+from skensemble._recipes.wraps import Slimming
 from skensemble.distillation.classifier import DistilledClassifier
 from skensemble.distillation.generations import SelfDistiller
 from skensemble.ensembles.batch_ensemble import BatchEnsembleClassifier
@@ -113,4 +113,4 @@ def restore_recipe(fitted: Any, source: Any) -> None:
 
 def slimmed(strength: float) -> Callable[[Recipe], Recipe]:
     """Return what adds the pull of network slimming to a recipe."""
-    return lambda recipe: replace(recipe, slimming=float(strength))
+    return lambda recipe: recipe.wrapped(Slimming(float(strength)))

@@ -1,0 +1,1 @@
+"""Raw tables as arrays: what columns hold, and what networks are given of them."""
