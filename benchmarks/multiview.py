@@ -41,6 +41,7 @@ from sklearn.frozen import FrozenEstimator
 
 from skensemble import DistilledClassifier, MemberDivergedError
 from skensemble.inspection import learned_views
+from skensemble.objectives import TruncatedTerm
 
 PACKAGES = ("torch", "numpy", "scikit-learn", "skorch", "skensemble")
 HERE = Path(__file__).resolve().parent / "results"
@@ -124,9 +125,7 @@ def truncated(args: argparse.Namespace, facts: dict[str, Any]) -> None:
             student = DistilledClassifier(
                 teacher,
                 draw.net(lr, n_steps),
-                objective="truncated",
-                one_sided=side,
-                beta=beta,
+                objective=TruncatedTerm(one_sided=side, weight=beta),
                 random_state=0,
             )
             try:

@@ -18,7 +18,7 @@ of teacher and student (No/Yes: a teacher trained on images as they are, both se
 ones). Their surplus is (Yes/Yes - augmented alone) - (No/No - alone).
 
 Everything is fixed beforehand and nothing chosen by test rows: temperature 4, alpha 0.9,
-beta 1 (a sum over the layer's numbers), shares to keep, schedules. The unpruned network of
+a weight of 1 (a sum over the layer's numbers), shares to keep, schedules. The unpruned network of
 slimming is trained with the penalty on its scales, in every column. Images are as they are
 but for the augmentation tables: pruned networks are fine-tuned without crops and flips, so
 unpruned ones are trained without them too.

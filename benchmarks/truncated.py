@@ -5,8 +5,8 @@
 
 Test accuracies of MLPs of 32 hidden units, 15 epochs, on 1,000 rows of scikit-learn's
 `make_classification` with 2 to 26 classes and on 1,200 rows of digits; taught by five such
-networks or by a random forest. *default* is two-sided with beta = 1, *published* is
-``one_sided=True, beta=10``, *label* the default objective. A loss that becomes NaN counts as
+networks or by a random forest. *default* is two-sided with a weight of 1, *published* is
+``one_sided=True, weight=10``, *label* the default objective. A loss that becomes NaN counts as
 chance. Defaults were chosen on seeds 0 to 2; the seeds from 10 on are reported.
 """
 
@@ -32,6 +32,7 @@ from skensemble import (
     NetworkClassifier,
 )
 from skensemble.nn import MLP
+from skensemble.objectives import TruncatedTerm
 
 PACKAGES = ("torch", "numpy", "scikit-learn", "skorch", "skensemble")
 OUT = Path(__file__).resolve().parent / "results" / "truncated.json"
@@ -40,7 +41,7 @@ RATES = {"Adam": {"lr": 0.01}, "SGD": {"lr": 0.05, "optimizer__momentum": 0.9}}
 STUDENTS: dict[str, dict[str, Any]] = {
     "label": {},
     "default": {"objective": "truncated"},
-    "published": {"objective": "truncated", "one_sided": True, "beta": 10.0},
+    "published": {"objective": TruncatedTerm(one_sided=True, weight=10.0)},
 }
 
 

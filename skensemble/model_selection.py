@@ -213,9 +213,9 @@ def _set_times(results: dict[str, Any], outcomes: Sequence[Outcome], n_splits: i
 class StackedGridSearchCV(_StackedSearch, GridSearchCV):
     """scikit-learn's ``GridSearchCV`` with all candidates and folds trained together.
 
-    Candidates that differ in numbers alone (temperature, alpha, beta, tau, learning rate,
-    weight decay, random state) train in one stack over all folds; others form groups, one
-    stack each. Equal teachers are trained once a fold. Results are those of
+    Candidates that differ in numbers alone (temperature, alpha, a term's weight or tau,
+    learning rate, weight decay, random state) train in one stack over all folds; others form
+    groups, one stack each. Equal teachers are trained once a fold. Results are those of
     :class:`~sklearn.model_selection.GridSearchCV`, which also serves every estimator that is
     not one of skensemble's. A fit's time is its share of the common time.
 

@@ -8,13 +8,18 @@ each feature's spread. A perturbation of your own subclasses `Perturbation`.
 from __future__ import annotations
 
 import math
+import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+
+from skensemble import _parameters
+from skensemble._parameters import Parameters
+from skensemble._private import Interval, StrOptions
 
 __all__ = [
     "ODS",
@@ -26,8 +31,8 @@ __all__ = [
     "scaled_step",
 ]  # fmt: skip
 
-# Maps rows to what each network says of them, (network, sample, class).
-Voices = Callable[[Tensor], Tensor]
+# Maps rows to the logits of each network, (network, sample, class).
+Networks = Callable[[Tensor], Tensor]
 _EPS = 1e-12
 
 
@@ -96,14 +101,22 @@ def divergence_of_pair(logits: Tensor, i: int, j: int, temperature: float = 1.0)
     return -((logits[j] / temperature).softmax(-1).detach() * log_p).sum(-1)
 
 
-@dataclass(frozen=True)
-class Perturbation(ABC):
+@dataclass(frozen=True, eq=False)
+class Perturbation(Parameters, ABC):
     """Abstract perturbation of a batch.
+
+    Fields are parameters that scikit-learn searches, as ``perturbation__step``.
+
+    Parameters
+    ----------
+    step : float, default=1/255
+        Root mean square of the step's numbers: of pixels, or, for tables, in units of each
+        feature's standard deviation, for which 1/255 is very little.
+    input_range : tuple of float, "auto" or None, default="auto"
+        Range that altered rows are kept in; "auto" is (0, 1) for images, none for tables.
 
     Attributes
     ----------
-    step : float
-        Root mean square of the step's numbers, in units of the features' spread for tables.
     replaces : bool
         Whether the altered rows take the place of the clean ones for the labels too; else
         they are for the teacher's term alone.
@@ -112,22 +125,32 @@ class Perturbation(ABC):
     """
 
     step: float = 1 / 255
+    input_range: Any = "auto"
 
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "step": [Interval(numbers.Real, 0, None, closed="neither")],
+        "input_range": [StrOptions({"auto"}), tuple, list, None],
+    }
     replaces: ClassVar[bool] = False
     n_teachers: ClassVar[int] = 0
     n_students: ClassVar[int] = 1
 
     @abstractmethod
     def direction(
-        self, x: Tensor, teacher: Voices, student: Voices, temperature: float, draw: torch.Generator
+        self,
+        x: Tensor,
+        teacher: Networks,
+        student: Networks,
+        temperature: float,
+        draw: torch.Generator,
     ) -> tuple[Tensor, Tensor | None]:
         """Return where each row is to go, and a factor for each row or None."""
 
     def alter(
         self,
         x: Tensor,
-        teacher: Voices,
-        student: Voices,
+        teacher: Networks,
+        student: Networks,
         temperature: float,
         draw: torch.Generator,
         spread: Tensor | None = None,
@@ -139,27 +162,55 @@ class Perturbation(ABC):
         return (altered if bounds is None else altered.clamp(*bounds)).detach()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Gaussian(Perturbation):
-    """The control: a random direction."""
+    """The control: a random direction.
+
+    Parameters
+    ----------
+    step, input_range
+        See `Perturbation`.
+
+    Examples
+    --------
+    >>> from skensemble.perturbation import Gaussian
+    >>> Gaussian(0.1)
+    Gaussian(step=0.1, input_range='auto')
+    """
 
     def direction(
-        self, x: Tensor, teacher: Voices, student: Voices, temperature: float, draw: torch.Generator
+        self,
+        x: Tensor,
+        teacher: Networks,
+        student: Networks,
+        temperature: float,
+        draw: torch.Generator,
     ) -> tuple[Tensor, None]:
         return torch.randn(x.shape, generator=draw, dtype=x.dtype).to(x.device), None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ODS(Perturbation):
     """Output-diversified sampling: ``∇ₓ wᵀ σ(t(x) / T)``, ``w ~ U(−1, 1)^K``.
 
     `t` is one network of the teacher, drawn for each batch (Tashiro et al., 2020).
+
+    Parameters
+    ----------
+    step, input_range
+        See `Perturbation`.
+
+    Examples
+    --------
+    >>> from skensemble.perturbation import ODS
+    >>> ODS(0.1, input_range=(-1.0, 1.0))
+    ODS(step=0.1, input_range=(-1.0, 1.0))
     """
 
     n_teachers: ClassVar[int] = 1
 
     def _gradient(
-        self, x: Tensor, teacher: Voices, temperature: float, draw: torch.Generator
+        self, x: Tensor, teacher: Networks, temperature: float, draw: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
             rows = x.requires_grad_()
@@ -171,28 +222,61 @@ class ODS(Perturbation):
         return slope, proba.detach()
 
     def direction(
-        self, x: Tensor, teacher: Voices, student: Voices, temperature: float, draw: torch.Generator
+        self,
+        x: Tensor,
+        teacher: Networks,
+        student: Networks,
+        temperature: float,
+        draw: torch.Generator,
     ) -> tuple[Tensor, Tensor | None]:
         return self._gradient(x, teacher, temperature, draw)[0], None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ConfODS(ODS):
-    """`ODS` with steps as long as the teacher is confident: times ``max_k σ(t/T)_k``."""
+    """`ODS` with steps as long as the teacher is confident: times ``max_k σ(t/T)_k``.
+
+    Parameters
+    ----------
+    step, input_range
+        See `Perturbation`.
+
+    Examples
+    --------
+    >>> from skensemble.perturbation import ConfODS
+    >>> ConfODS(0.1)
+    ConfODS(step=0.1, input_range='auto')
+    """
 
     def direction(
-        self, x: Tensor, teacher: Voices, student: Voices, temperature: float, draw: torch.Generator
+        self,
+        x: Tensor,
+        teacher: Networks,
+        student: Networks,
+        temperature: float,
+        draw: torch.Generator,
     ) -> tuple[Tensor, Tensor | None]:
         slope, proba = self._gradient(x, teacher, temperature, draw)
         return slope, proba.amax(-1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TDivSDiv(Perturbation):
     """Up the difference of two teachers, down that of the students they teach.
 
     ``∇ₓ (TDiv − SDiv)`` of `divergence_of_pair`, for two members drawn for each batch, the
     same two on both sides. The student is in evaluation mode for this step.
+
+    Parameters
+    ----------
+    step, input_range
+        See `Perturbation`.
+
+    Examples
+    --------
+    >>> from skensemble.perturbation import TDivSDiv
+    >>> TDivSDiv(0.1, input_range=(-1.0, 1.0))
+    TDivSDiv(step=0.1, input_range=(-1.0, 1.0))
     """
 
     replaces: ClassVar[bool] = True
@@ -200,7 +284,12 @@ class TDivSDiv(Perturbation):
     n_students: ClassVar[int] = 2
 
     def direction(
-        self, x: Tensor, teacher: Voices, student: Voices, temperature: float, draw: torch.Generator
+        self,
+        x: Tensor,
+        teacher: Networks,
+        student: Networks,
+        temperature: float,
+        draw: torch.Generator,
     ) -> tuple[Tensor, None]:
         with torch.enable_grad():
             rows = x.requires_grad_()
@@ -210,3 +299,30 @@ class TDivSDiv(Perturbation):
             apart = apart - divergence_of_pair(learned, i, j, temperature)
             (slope,) = torch.autograd.grad(apart.sum(), rows)
         return slope, None
+
+
+KINDS: dict[str, type[Any]] = {
+    "gaussian": Gaussian,
+    "ods": ODS,
+    "confods": ConfODS,
+    "tdiv-sdiv": TDivSDiv,
+}
+
+
+def read_perturbation(given: Any) -> Perturbation | None:
+    """Return the perturbation of a name, or the one that was given, checked."""
+    if isinstance(given, str):
+        return KINDS[given]()
+    if given is not None:
+        given.check_params()
+    return given
+
+
+def describe_perturbation(given: Any) -> Any:
+    """Describe a perturbation in plain numbers and names; a user's own stays as it is."""
+    return _parameters.describe(given, KINDS)
+
+
+def rebuild_perturbation(about: Any) -> Any:
+    """Return the perturbation that a file describes."""
+    return _parameters.rebuild(about, KINDS)

@@ -24,6 +24,7 @@ from skensemble import (
 from skensemble.augmentation import MixUp
 from skensemble.nn import MLP
 from skensemble.ntk import NTKFeatures
+from skensemble.perturbation import TDivSDiv
 from skensemble.preprocessing import ChannelSplit, ModuleFeatures, TablePreprocessor
 
 
@@ -65,8 +66,7 @@ ESTIMATORS: list[BaseEstimator] = [
     DistilledClassifier(
         DeepEnsembleClassifier(cheap_net(), 2),
         BatchEnsembleClassifier(cheap_net(), 2),
-        perturbation="tdiv-sdiv",
-        step=0.05,
+        perturbation=TDivSDiv(0.05),
     ),
     BatchEnsembleClassifier(cheap_net()),
     BatchEnsembleClassifier(cheap_net(), 3, init="first-only", averaging="logit"),

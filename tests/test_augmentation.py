@@ -42,6 +42,7 @@ from skensemble.augmentation import (
 from skensemble.augmentation.names import read_augmentation
 from skensemble.metrics import pairwise_kl
 from skensemble.nn import MLP
+from skensemble.objectives import AttentionTerm, HintTerm
 from skensemble.perturbation import Gaussian
 
 
@@ -201,7 +202,7 @@ def test_mixed_rows_weigh_what_their_labels_do():
     t = torch.from_numpy
     batch = Batch(
         torch.zeros(1, 6, 2), t(np.eye(3)[classes][None]), t(w[None]),
-        {"labelled": t(labelled[None] * 1.0)},
+        labelled=t(labelled[None] * 1.0),
     )  # fmt: skip
     out = mixed(batch, batch.x, t(np.array([[share]])), t(partner[None]))
     log_p = logits[0] - np.log(np.exp(logits[0]).sum(-1, keepdims=True))
@@ -211,7 +212,7 @@ def test_mixed_rows_weigh_what_their_labels_do():
             total += part * w[j]
             above -= part * w[j] * labelled[j] * log_p[i, classes[j]]
             below += part * w[j] * labelled[j]
-    weight = out.weight * out.extras["labelled"]
+    weight = out.weight * out.labelled
     assert out.weight.sum().item() == pytest.approx(total, rel=1e-12)
     assert total == pytest.approx(w.sum())
     assert weight[0, 4] == 0  # two rows without a label
@@ -388,8 +389,7 @@ def test_teacher_and_student_see_the_same_rows(of_teacher, of_student, objective
     student = DistilledClassifier(
         NetworkClassifier(spy("t"), augmentation=of_teacher),
         spy("s"),
-        objective=objective,
-        layers={"conv": "conv"},
+        objective=HintTerm(layers={"conv": "conv"}) if objective == "hint" else objective,
         augmentation=None if of_student is None else CutMix(p=1.0),
         random_state=0,
     )
@@ -426,8 +426,9 @@ def test_one_step_of_a_student_is_the_formula(pictures, objective, seed):
     teacher = DeepEnsembleClassifier(make_net(Spy, max_epochs=2), 2, random_state=5).fit(X, y)
     augmentation = CutMix(p=1.0)
     student = DistilledClassifier(
-        FrozenEstimator(teacher), net, objective=objective, layers={"conv": "conv"},
-        augmentation=augmentation, temperature=2.0, alpha=0.6, beta=5.0, random_state=seed,
+        FrozenEstimator(teacher), net, augmentation=augmentation, temperature=2.0, alpha=0.6,
+        objective=AttentionTerm(5.0, {"conv": "conv"}) if objective == "attention" else objective,
+        random_state=seed,
     )  # fmt: skip
     module = still_student(student, X, y).module_
     (rng,) = draws_of(seed)

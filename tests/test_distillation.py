@@ -27,6 +27,7 @@ from skensemble import DeepEnsembleClassifier, DistilledClassifier, NetworkClass
 from skensemble._engine.graph_stack import GraphStack
 from skensemble._engine.stacks import LoopStack, VmapStack
 from skensemble._seeding import Purpose, member_seed, purpose_seed
+from skensemble.objectives import AttentionTerm, HintTerm, TruncatedTerm
 
 TERMS = (
     "label", "logit", "feature", "hint", "attention", "relation", "truncated", "adaptive",
@@ -87,7 +88,7 @@ def test_feature_student_equals_a_slow_trainer(teacher):
     X, y = make_points()
     net = make_net(module__hidden=(7,), batch_size=60, max_epochs=3, optimizer=torch.optim.SGD)
     one = teacher[0]
-    student = DistilledClassifier(one, net, objective="hint", beta=2.0, random_state=11)
+    student = DistilledClassifier(one, net, objective=HintTerm(weight=2.0), random_state=11)
     got = weights_of(student.fit(X, y))
 
     xs, labels = torch.from_numpy(X), torch.from_numpy(y)
@@ -156,9 +157,10 @@ def test_every_objective_moves_the_student_towards_its_teacher(teacher, objectiv
     X, y = make_points()
     net = make_net(module__hidden=(12,), max_epochs=30)
     settings = {"alpha": 1.0} if objective not in (*LAYERED, "truncated") else {}
+    term = objective
     if objective == "truncated":
-        settings = {"beta": 1000.0}
-    student = DistilledClassifier(teacher, net, objective=objective, random_state=1, **settings)
+        term = TruncatedTerm(weight=1000.0)
+    student = DistilledClassifier(teacher, net, objective=term, random_state=1, **settings)
     noise = np.random.default_rng(1).permutation(y)
     student.fit(X, noise)
     if objective in LAYERED:
@@ -196,9 +198,10 @@ def test_defaults_learn_what_a_network_learns_without_a_teacher(objective, optim
 
 def test_one_side_as_published_is_an_option_whose_logits_run_away():
     X, y, _, _, net, teacher, _ = digits("Adam", 10)
-    args = {"objective": "truncated", "random_state": 0}
     published, default = (
-        DistilledClassifier(teacher, net, one_sided=side, **args).fit(X, y)
+        DistilledClassifier(
+            teacher, net, objective=TruncatedTerm(one_sided=side), random_state=0
+        ).fit(X, y)
         for side in (True, False)
     )
     size = np.abs(published.decision_function(X)).mean()
@@ -277,11 +280,12 @@ def test_layers_by_name_differ_from_the_last():
     X, y = make_images()
     net = make_net(SmallCNN, max_epochs=2)
     teacher = NetworkClassifier(net, random_state=1).fit(X, y)
-    args = {"student": net, "objective": "attention", "random_state": 0}
-    last = DistilledClassifier(teacher, **args).fit(X, y)
-    named = DistilledClassifier(teacher, layers=["body.5"], **args).fit(X, y)
-    first = DistilledClassifier(teacher, layers=["body.2"], **args).fit(X, y)
-    mapped = DistilledClassifier(teacher, layers={"body.2": "body.2"}, **args).fit(X, y)
+    last, named, first, mapped = (
+        DistilledClassifier(
+            teacher, net, objective=AttentionTerm(layers=layers), random_state=0
+        ).fit(X, y)
+        for layers in ("last", ["body.5"], ["body.2"], {"body.2": "body.2"})
+    )
     assert_same_network(last, named, atol=0)
     assert_same_network(first, mapped, atol=0)
     assert any((weights_of(first)[k] != v).any() for k, v in weights_of(last).items())

@@ -38,6 +38,7 @@ from skensemble import (
 )
 from skensemble._engine import training as _sharding
 from skensemble._fits import subfit
+from skensemble.objectives import AdaptiveTerm, FeatureTerm, LabelTerm, TruncatedTerm
 
 ATOL = 1e-8
 
@@ -102,9 +103,13 @@ def spy_on_stacks(monkeypatch):
     [
         ({}, {"temperature": [1.0, 4.0], "alpha": [0.0, 0.5, 1.0]}),
         ({}, {"random_state": [0, 1], "student__lr": [0.01, 0.05]}),
-        ({"objective": "feature"}, {"beta": [0.1, 1.0, 0.0]}),
-        ({"objective": "truncated"}, {"tau": [0.5, 1.0], "beta": [1.0, 5.0]}),
-        ({"objective": "adaptive"}, {"temperature": [1.0, 3.0], "cap": [0.5, 1.0]}),
+        ({"objective": FeatureTerm()}, {"objective__weight": [0.1, 1.0, 0.0]}),
+        (
+            {"objective": TruncatedTerm()},
+            {"objective__tau": [0.5, 1.0], "objective__weight": [1.0, 5.0]},
+        ),
+        ({"objective": AdaptiveTerm()}, {"temperature": [1.0, 3.0], "objective__cap": [0.5, 1.0]}),
+        ({"objective": LabelTerm()}, {"objective__temperature": [1.0, 4.0, None]}),
         ({"objective": "dirichlet"}, {"temperature": [1.0, 3.0]}),
         ({"objective": "proxy-dirichlet"}, {"alpha": [0.5, 1.0]}),
         ({"n_students": 2}, {"alpha": [0.5, 1.0]}),

@@ -441,8 +441,12 @@ def test_students_are_read_as_they_were_written(name, tmp_path):
         assert again.teacher is None
 
 
+class OwnTerm(LabelTerm):
+    """A user's term."""
+
+
 def test_a_student_with_an_objective_of_ones_own_is_pickled_but_not_saved(tmp_path):
-    student = DistilledClassifier(None, cheap_net(), objective=LabelTerm(2.0), random_state=0)
+    student = DistilledClassifier(None, cheap_net(), objective=OwnTerm(2.0), random_state=0)
     student.fit(X, Y)
     with pytest.raises(ValueError, match="the parameter 'objective' holds something else"):
         student.save(tmp_path / "file")

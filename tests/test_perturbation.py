@@ -23,7 +23,15 @@ from skensemble import (
 )
 from skensemble._seeding import Purpose, generator
 from skensemble.metrics import pairwise_kl
-from skensemble.perturbation import ODS, ConfODS, Gaussian, Perturbation, TDivSDiv, scaled_step
+from skensemble.perturbation import (
+    KINDS,
+    ODS,
+    ConfODS,
+    Gaussian,
+    Perturbation,
+    TDivSDiv,
+    scaled_step,
+)
 
 T = 2.0
 
@@ -165,7 +173,7 @@ def test_one_step_of_a_student_is_the_formula(table, name):
     )  # fmt: skip
     alpha, step = 0.6, 0.3
     student = DistilledClassifier(
-        teacher, net, perturbation=name, step=step, temperature=T, alpha=alpha, random_state=6
+        teacher, net, perturbation=KINDS[name](step), temperature=T, alpha=alpha, random_state=6
     )
     module = start_of(student, X, y)
     module.norm.reset_running_stats()
@@ -198,7 +206,7 @@ def test_one_step_of_students_with_members_is_the_formula(table):
     body = BatchEnsembleClassifier(net, 2, init="normal", fast_lr_factor=1.0)
     alpha, step = 0.6, 0.3
     student = DistilledClassifier(
-        teacher, body, perturbation="tdiv-sdiv", step=step, temperature=T, alpha=alpha,
+        teacher, body, perturbation=TDivSDiv(step), temperature=T, alpha=alpha,
         random_state=6,
     )  # fmt: skip
     module = start_of(student, X, y)
@@ -228,7 +236,7 @@ def test_one_step_of_students_with_members_is_the_formula(table):
 def test_students_are_the_same_stacked_and_alone(table, name):
     X, y, teacher = table
     student = DistilledClassifier(
-        FrozenEstimator(teacher), make_net(), perturbation=name, step=0.2, n_students=3,
+        FrozenEstimator(teacher), make_net(), perturbation=KINDS[name](0.2), n_students=3,
         random_state=2,
     )  # fmt: skip
     stacked = clone(student).fit(X, y)
@@ -248,7 +256,7 @@ def test_diversity_is_reported_on_the_rows_of_the_teachers_term(table, name):
     net = make_net(batch_size=-1, max_epochs=2, lr=0.0, iterator_train__shuffle=False)
     body = BatchEnsembleClassifier(net, 2, init="normal")
     student = DistilledClassifier(
-        teacher, body, perturbation=name, step=0.3, temperature=T, random_state=6
+        teacher, body, perturbation=name and ConfODS(0.3), temperature=T, random_state=6
     )
     quiet = clone(student).set_params(teacher=FrozenEstimator(teacher)).fit(X, y)
     assert histories(quiet) == [{}, {}]
@@ -336,14 +344,15 @@ def test_images_keep_their_range_and_must_have_it():
     assert isinstance(student.perturbation, Perturbation)
     with pytest.raises(ValueError, match=r"X must lie in 'input_range', here \(0.0, 1.0\)"):
         clone(student).set_params(teacher=FrozenEstimator(teacher)).fit(5 * X, y)
-    free = clone(student).set_params(teacher=FrozenEstimator(teacher), input_range=None)
+    free = clone(student).set_params(teacher=FrozenEstimator(teacher))
+    free.set_params(perturbation__input_range=None)
     free.fit(5 * X, y)
 
 
 def test_grids_agree_with_scikit_learn(table):
     X, y, teacher = table
     student = DistilledClassifier(
-        FrozenEstimator(teacher), make_net(max_epochs=3), perturbation="confods", step=0.2,
+        FrozenEstimator(teacher), make_net(max_epochs=3), perturbation=ConfODS(0.2),
         random_state=0,
     )  # fmt: skip
     grid = {"alpha": [0.5, 1.0], "temperature": [1.0, 4.0]}
@@ -367,5 +376,5 @@ def test_errors(table):
     three = BatchEnsembleClassifier(make_net(), 3)
     with pytest.raises(ValueError, match="so they must be as many. Got 2 and 3"):
         DistilledClassifier(teacher, three, averaging="proba", perturbation="tdiv-sdiv").fit(X, y)
-    with pytest.raises(ValueError, match="'step' parameter of DistilledClassifier"):
-        DistilledClassifier(teacher, step=0.0, **args).fit(X, y)
+    with pytest.raises(ValueError, match="The 'step' parameter of ODS must be a float"):
+        DistilledClassifier(teacher, make_net(), perturbation=ODS(0.0)).fit(X, y)

@@ -40,6 +40,13 @@ def test_fit_context_refuses(params):
         Probe(**params).fit([[0]])
 
 
+def test_validate_parameter_constraints():
+    check = _private.validate_parameter_constraints
+    check(Probe._parameter_constraints, {"mode": "a", "other": 1}, "Probe")
+    with pytest.raises(InvalidParameterError, match="The 'mode' parameter of Probe must be"):
+        check(Probe._parameter_constraints, {"mode": "c"}, "Probe")
+
+
 def test_check_sample_weight():
     X = np.ones((3, 1), dtype=np.float32)
     weight = _private.check_sample_weight([1, 2, 3], X, dtype=np.float32)

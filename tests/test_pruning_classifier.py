@@ -31,7 +31,8 @@ from skensemble._recipes.wraps import Cut
 from skensemble.augmentation import MixUp
 from skensemble.metrics import surplus
 from skensemble.nn import CifarResNet
-from skensemble.objectives import Augmented, Distilled
+from skensemble.objectives.augmented import Augmented
+from skensemble.objectives.distilled import Distilled
 from skensemble.pruning import CannotPrune, Widths
 
 METHODS = ("l1-filter", "slimming", "magnitude")
@@ -344,7 +345,7 @@ def test_protocols_train_these_networks_on_these_objectives(distill, expected, t
         "self": [fit.teacher_, fit.unpruned_],
     }.get(distill, [])
     for member, teacher in zip(taught, who, strict=True):
-        assert abs(member.data.extras["target"] - target(teacher)).max() < 1e-10
+        assert abs(member.data.targets["target"] - target(teacher)).max() < 1e-10
     # Fine-tuning starts from what pruning left of the unpruned network.
     columns = fit.unpruned_.module_.state_dict()["stem.weight"]
     start = members[-1].recipe.start.state["stem.weight"]
@@ -382,7 +383,7 @@ def test_members_learn_from_themselves(trainings):
     fit = PrunedClassifier(source, distill="post", finetune=1).fit(X, y)
     assert [len(members) for members in trainings] == [2, 2]
     for member, wide in zip(trainings[-1], fit.unpruned_, strict=True):
-        assert abs(member.data.extras["target"] - target(wide)).max() < 1e-10
+        assert abs(member.data.targets["target"] - target(wide)).max() < 1e-10
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from skensemble import (
     NetworkClassifier,
     SelfDistiller,
 )
-from skensemble.objectives import Term
+from skensemble.objectives import HintTerm, Term, TruncatedTerm
 
 # -- teachers ------------------------------------------------------------------------------
 
@@ -182,7 +182,7 @@ class Own(Term):
     def __call__(self, logits, batch):
         self.calls.append(len(logits))
         log_p = logits.log_softmax(-1)
-        choice = batch.extras["choice"].expand(log_p.shape[:-1]).unsqueeze(-1)
+        choice = batch.targets["choice"].expand(log_p.shape[:-1]).unsqueeze(-1)
         return -log_p.gather(-1, choice).squeeze(-1).mean(-1)
 
 
@@ -251,7 +251,7 @@ def test_mean_logits_and_two_sides_are_options_that_count(teacher):
     usual = DistilledClassifier(teacher, **args).fit(X, y)
     assert not np.allclose(usual.predict_proba(X), averaged.predict_proba(X))
     one, two = (
-        DistilledClassifier(teacher, objective="truncated", one_sided=side, **args).fit(X, y)
+        DistilledClassifier(teacher, objective=TruncatedTerm(one_sided=side), **args).fit(X, y)
         for side in (True, False)
     )
     assert not np.allclose(one.predict_proba(X), two.predict_proba(X))
@@ -273,7 +273,7 @@ def test_errors_name_what_is_wrong(teacher):
     with pytest.raises(ValueError, match="must be finite"):
         student.fit(X, y, teacher_logits=np.full((60, 3), np.nan))
     with pytest.raises(ValueError, match="'layers' must name modules of the teacher"):
-        DistilledClassifier(teacher, make_net(), objective="hint", layers="nope").fit(X, y)
+        DistilledClassifier(teacher, make_net(), objective=HintTerm(layers="nope")).fit(X, y)
     with pytest.raises(ValueError, match="'temperature' parameter of DistilledClassifier"):
         clone(student).set_params(temperature=0.0).fit(X, y)
     with pytest.raises(ValueError, match="expecting 6 features"):

@@ -8,7 +8,8 @@ from skensemble._data.rows import FitData, Rows
 from skensemble._fits.given import Given
 from skensemble._recipes.recipe import Recipe
 from skensemble.augmentation.names import read_augmentation
-from skensemble.objectives import Augmented, Objective
+from skensemble.objectives import Objective
+from skensemble.objectives.augmented import Augmented
 
 
 def augment(

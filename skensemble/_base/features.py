@@ -15,7 +15,7 @@ _CHUNK_ROWS = 1024
 
 
 @contextmanager
-def _evaluating(modules: Sequence[nn.Module]) -> Iterator[None]:
+def evaluating(modules: Sequence[nn.Module]) -> Iterator[None]:
     """Put modules into evaluation mode inside the block, and back after it."""
     modes = [module.training for module in modules]
     try:
@@ -32,10 +32,10 @@ def teacher_features(
 ) -> dict[str, torch.Tensor]:
     """Return what layers put out, by the student's layer: ``(sample, teacher, channel, ...)``."""
     parts: dict[str, list[torch.Tensor]] = {key: [] for key in layers}
-    listen = TeacherLayers(modules, layers, rows.slice(0, 2))
+    ask = TeacherLayers(modules, layers, rows.slice(0, 2))
     for start in range(0, len(rows), _CHUNK_ROWS):
         x = rows.slice(start, min(start + _CHUNK_ROWS, len(rows)))
-        for key, values in listen(x).items():
+        for key, values in ask(x).items():
             parts[key].append(values.cpu())
     return {key: torch.cat(part) for key, part in parts.items()}
 
@@ -50,30 +50,30 @@ class TeacherLayers:
         self, modules: Sequence[nn.Module], layers: dict[str, str], sample: torch.Tensor
     ) -> None:
         self._modules = list(modules)
-        with _evaluating(self._modules):
+        with evaluating(self._modules):
             self._taps = [_teacher_taps(module, layers, sample) for module in self._modules]
 
     def __call__(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-        with _evaluating(self._modules):
-            heard = [
-                _hear(module, taps, x)
+        with evaluating(self._modules):
+            found = [
+                _layer_outputs(module, taps, x)
                 for module, taps in zip(self._modules, self._taps, strict=True)
             ]
-        return {key: torch.stack([one[key] for one in heard], 1) for key in heard[0]}
+        return {key: torch.stack([one[key] for one in found], 1) for key in found[0]}
 
 
 def _teacher_taps(module: nn.Module, layers: dict[str, str], sample: torch.Tensor) -> list[Tap]:
-    x = sample.to(_like(module))
+    x = sample.to(first_parameter(module))
     found = find_taps(module.eval(), list(layers.values()), x, "teacher")
     return [Tap(tap.module, tap.side, key) for key, tap in zip(layers, found, strict=True)]
 
 
-def _hear(module: nn.Module, taps: list[Tap], x: torch.Tensor) -> dict[str, torch.Tensor]:
+def _layer_outputs(module: nn.Module, taps: list[Tap], x: torch.Tensor) -> dict[str, torch.Tensor]:
     with torch.no_grad():
-        like = _like(module)
-        _, heard = run_tapped(module, taps, lambda: module(x.to(like).clone()))
-    return heard
+        like = first_parameter(module)
+        _, found = run_tapped(module, taps, lambda: module(x.to(like).clone()))
+    return found
 
 
-def _like(module: nn.Module) -> torch.Tensor:
+def first_parameter(module: nn.Module) -> torch.Tensor:
     return next(module.parameters(), torch.empty(0))

@@ -17,16 +17,18 @@ import torch
 from torch import Tensor
 
 from skensemble._data.rows import FitData, Rows
+from skensemble._data.tables import RowTables
 
 
 @dataclass(frozen=True)
-class Batch:
+class Batch(RowTables):
     """What an objective sees of the data: targets, weights and whatever it asked for.
 
     `y` are class indices ``(member, sample)``, or, where an augmentation has mixed rows,
     each class's share of a row, floating, ``(member, sample, class)``.
-    `extras` are cut from the tables of the fit; `features` are what the network's tapped
-    layers put out for this batch; `progress` goes from 0 to 1 over the epochs; `other` is
+    `targets` are what a term asked of the teacher, and `layers` what the teacher's layers put
+    out; `features` are what the network's own tapped layers put out for this batch; `labelled`
+    is zero for rows without a label; `progress` goes from 0 to 1 over the epochs; `other` is
     what the network says of altered rows `other_x`, where there are any. Every tensor starts
     with ``(member, sample)``; the member axis is 1 where all members see the same rows.
     """
@@ -34,15 +36,14 @@ class Batch:
     x: Tensor
     y: Tensor
     weight: Tensor | None = None
-    extras: dict[str, Tensor] = field(default_factory=dict)
     features: dict[str, Tensor] = field(default_factory=dict)
     progress: float = 1.0
     other_x: Tensor | None = None
     other: Tensor | None = None
 
 
-@dataclass
-class TrainingData:
+@dataclass(frozen=True)
+class TrainingData(RowTables):
     """Rows and labels that all members share, and per-row tables that they may not.
 
     Attributes
@@ -53,44 +54,43 @@ class TrainingData:
         Class indices.
     weight : Tensor of shape (n_tables, n_samples) or None
         Sample weights.
-    extras : dict of Tensor of shape (n_tables, n_samples, ...)
-        What an objective needs beside the labels.
     table : Tensor of shape (n_members or 1, 1), dtype int64
         Which table each member reads.
+    targets, layers, labelled, teacher_diversity : Tensor of shape (n_tables, n_samples, ...)
+        See `RowTables`.
     """
 
     rows: Rows
     y: Tensor
     weight: Tensor | None
-    extras: dict[str, Tensor]
     table: Tensor
 
     @classmethod
     def gather(
         cls, data: Sequence[FitData], dtype: torch.dtype, device: str | torch.device
     ) -> TrainingData:
-        """Join the data of members; equal weights and extras are kept once."""
+        """Join the data of members; equal weights and tables are kept once."""
         tables: dict[tuple[int, ...], int] = {}
         kept: list[FitData] = []
         table = []
         for one in data:
-            key = (id(one.weight), *(id(values) for values in one.extras.values()))
+            key = (id(one.weight), *(id(values) for values in one.tables().values()))
             if key not in tables:
                 tables[key] = len(kept)
                 kept.append(one)
             table.append(tables[key])
         first = data[0]
 
-        def stack(arrays: list[Any]) -> Tensor:
+        def stack(*arrays: Any) -> Tensor:
             tensor = torch.from_numpy(np.stack(arrays))
             return tensor.to(device, dtype if tensor.is_floating_point() else None)
 
         return cls(
             Rows(first.X, dtype, device),
             torch.from_numpy(first.y.copy()).to(device),
-            None if first.weight is None else stack([one.weight for one in kept]),
-            {name: stack([one.extras[name] for one in kept]) for name in first.extras},
+            None if first.weight is None else stack(*(one.weight for one in kept)),
             torch.tensor(table if len(kept) > 1 else [0], device=device).unsqueeze(1),
+            **first.map_tables(stack, *kept[1:]),
         )
 
     def __len__(self) -> int:
@@ -103,7 +103,7 @@ class TrainingData:
             self.rows.take(index),
             self.y[at],
             None if self.weight is None else self._pick(self.weight, at),
-            {name: self._pick(values, at) for name, values in self.extras.items()},
+            **self.map_tables(lambda values: self._pick(values, at)),
         )
 
     def _pick(self, values: Tensor, index: Tensor) -> Tensor:

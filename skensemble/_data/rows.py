@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from skensemble._data.tables import RowTables
 
 # Data up to this share of an accelerator's free memory is moved there once.
 _DEVICE_SHARE = 0.25
@@ -147,8 +149,8 @@ def joined(first: Any, second: Any) -> Any:
     return _Joined(first, second)
 
 
-@dataclass
-class FitData:
+@dataclass(frozen=True)
+class FitData(RowTables):
     """Checked data of one fit, as arrays; what is sent to workers.
 
     Fits that share `X` and `y` (folds of one search) train together.
@@ -165,8 +167,8 @@ class FitData:
         The rows to train on.
     valid : FitData or None
         What is held out.
-    extras : dict of ndarray of shape (n_samples, ...)
-        What an objective needs beside the labels, such as teacher predictions.
+    targets, layers, labelled, teacher_diversity : ndarray of shape (n_samples, ...)
+        See `RowTables`.
     """
 
     X: Any
@@ -174,7 +176,6 @@ class FitData:
     weight: np.ndarray | None
     rows: np.ndarray
     valid: FitData | None = None
-    extras: dict[str, np.ndarray] = field(default_factory=dict)
 
     def require_range(self, dtype: torch.dtype) -> None:
         """Refuse numbers that networks of a dtype have no room for."""

@@ -49,7 +49,7 @@ class Member:
             rate_key(recipe.training),
             self.objective.key(),
             (id(data.X), id(data.y), len(data.rows), data.weight is None),
-            tuple((name, values.shape) for name, values in data.extras.items()),
+            tuple((name, values.shape) for name, values in data.tables().items()),
             None if valid is None else (id(valid.X), id(valid.y), len(valid.rows)),
         )
 

@@ -20,7 +20,8 @@ from skensemble._engine.stacks import LoopStack
 from skensemble._recipes.recipe import Recipe
 from skensemble._seeding import Purpose, generator, purpose_seed, torch_seeded
 from skensemble.nn._taps import captured_shapes
-from skensemble.objectives import Objective, merge
+from skensemble.objectives import Objective
+from skensemble.objectives.base import merge
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def _start_objective(
         features = captured_shapes(module, objective.taps, sample)
     shapes = {
         "features": features,
-        "extras": {name: tuple(values.shape[2:]) for name, values in data.extras.items()},
+        "layers": {name: tuple(values.shape[2:]) for name, values in data.layers.items()},
         "device": rows.device,
     }
     return objective.start([member.seed for member in members], shapes, rows.dtype)
@@ -126,7 +127,7 @@ def _held_out(members: list[Member], recipe: Recipe, shared: bool) -> Split | No
     held_out = [member.data.valid for member in members if member.data.valid is not None]
     if not held_out:
         return None
-    same = all(one.rows is held_out[0].rows and one.extras == {} for one in held_out)
+    same = all(one.rows is held_out[0].rows and not one.tables() for one in held_out)
     data = TrainingData.gather(held_out, recipe.dtype, recipe.training.device)
     return Split(data, _index(held_out, shared or same))
 

@@ -18,7 +18,8 @@ from skensemble._recipes.training import TrainingSettings
 from skensemble._recipes.wraps import Wrap
 from skensemble._seeding import Purpose, purpose_seed, torch_seeded
 from skensemble.nn._outputs import member_logits
-from skensemble.objectives import CrossEntropy, Objective
+from skensemble.objectives import Objective
+from skensemble.objectives.base import CrossEntropy
 
 # Arguments of modules that are filled in from the data; torchvision calls the last as it does.
 FILLED = ("in_shape", "n_classes", "num_classes")

@@ -17,7 +17,8 @@ from torch import nn
 from skensemble._recipes.training import TrainingSettings
 from skensemble.nn._channels import OnPart, part_columns
 from skensemble.nn.narrowing import Cuts, cut, cut_widths
-from skensemble.objectives import Objective, Slimmed, scale_names, scaled_norms
+from skensemble.objectives import Objective
+from skensemble.objectives.sparse import Slimmed, scale_names, scaled_norms
 
 # The scales' first value in network slimming (Liu et al. 2017).
 _SLIM_START = 0.5

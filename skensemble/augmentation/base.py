@@ -45,7 +45,7 @@ def mixed(batch: Batch, x: Tensor, share: Tensor, partner: Tensor) -> Batch:
     Examples
     --------
     >>> import torch
-    >>> from skensemble._loader import Batch
+    >>> from skensemble._data.batches import Batch
     >>> batch = Batch(torch.zeros(1, 2, 3), torch.eye(2)[None], torch.tensor([[1.0, 3.0]]))
     >>> both = mixed(batch, batch.x, torch.tensor([[0.5]]), torch.tensor([[1, 0]]))
     >>> both.weight, both.y[0, 0]
@@ -57,7 +57,7 @@ def mixed(batch: Batch, x: Tensor, share: Tensor, partner: Tensor) -> Batch:
         kept = share.reshape(*share.shape, *[1] * (values.dim() - 2))
         return kept * values + (1 - kept) * values[at, partner]
 
-    labelled = batch.extras.get("labelled")
+    labelled = batch.labelled
     if batch.weight is None and labelled is None:
         return replace(batch, x=x, y=mix(batch.y))
     weight = torch.ones_like(batch.y[..., 0]) if batch.weight is None else batch.weight
@@ -70,10 +70,10 @@ def weighed(batch: Batch, x: Tensor, q: Tensor, total: Tensor, counts: Tensor) -
     """Return a batch of rows of weight `total`, of which `counts` are labelled as `q` says."""
     some = (counts > 0).unsqueeze(-1)
     y = torch.where(some, q / torch.where(some, counts.unsqueeze(-1), 1.0), batch.y)
-    extras = batch.extras
-    if "labelled" in extras:
-        extras = {**extras, "labelled": counts / torch.where(total > 0, total, 1.0)}
-    return replace(batch, x=x, y=y, weight=total, extras=extras)
+    labelled = batch.labelled
+    if labelled is not None:
+        labelled = counts / torch.where(total > 0, total, 1.0)
+    return replace(batch, x=x, y=y, weight=total, labelled=labelled)
 
 
 def require(owner: Any, name: str, fine: bool, must: str) -> None:

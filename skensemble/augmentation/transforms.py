@@ -198,7 +198,7 @@ class Transform(Augmentation):
 
     def _mix(self, batch: Batch, draws: Draws) -> Batch:
         """Let the transform mix labels, which it does in proportion: so weights go with them."""
-        if "labelled" in batch.extras:
+        if batch.labelled is not None:
             raise ValueError(
                 f"{self.function!r} cannot mix rows without labels, of 'X_unlabelled'. Use "
                 "'cutmix' or 'mixup', which can."

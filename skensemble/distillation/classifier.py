@@ -17,52 +17,35 @@ from skensemble._base.augmenting import augment
 from skensemble._base.errors import MemberDivergedError
 from skensemble._base.fitted import is_fitted
 from skensemble._base.states import plain_params
-from skensemble._data.rows import FitData, Rows, joined
-from skensemble._engine.members import SAMPLE_ROWS, Member
+from skensemble._data.rows import FitData, joined
+from skensemble._engine.members import Member
 from skensemble._engine.training import Training
 from skensemble._files.registry import in_files
 from skensemble._fits.given import Given, Steps
 from skensemble._fits.running import fit_alone
 from skensemble._fits.subfit import Subfit
 from skensemble._forgotten import ForgottenRecipe
+from skensemble._parameters import refuse_inner
 from skensemble._private import HasMethods, Interval, StrOptions, fit_context
 from skensemble._recipes.recipe import Recipe
 from skensemble._seeding import Purpose, member_seed, purpose_seed, root_seed
 from skensemble.augmentation.names import CONSTRAINTS
-from skensemble.distillation.files import with_teacher, without_teacher
-from skensemble.distillation.held_out import held_apart, rows_as_given
-from skensemble.distillation.perturbing import KINDS, perturb
-from skensemble.distillation.students import StudentClassifier, kernel_student
-from skensemble.distillation.targets import ask_in_batches, said_of
+from skensemble.distillation.files import params_with_teacher, plain_without_teacher, upgrade_params
+from skensemble.distillation.kernels import check_kernel_student, kernel_student, learns_targets
+from skensemble.distillation.lesson import Lesson, shares
+from skensemble.distillation.students import StudentClassifier
 from skensemble.distillation.teachers import (
     check_given_logits,
-    count_teachers,
     member_recipe,
     ready_to_fit,
     teacher_logits,
 )
-from skensemble.distillation.terms import (
-    OBJECTIVES,
-    adds_term,
-    check_kernel_student,
-    check_members,
-    layer_names,
-    teacher_share,
-    term_of,
-)
 from skensemble.ensembles.batch_ensemble import BatchEnsembleClassifier
 from skensemble.ensembles.ensemble import DeepEnsembleClassifier
-from skensemble.nn._taps import Tap, find_taps
-from skensemble.ntk.classifier import NTKClassifier
-from skensemble.objectives import (
-    TEACHER_DIVERSITY,
-    Distilled,
-    Objective,
-    SharedWeights,
-    Term,
-    Watched,
-)
-from skensemble.perturbation import Perturbation
+from skensemble.objectives import Objective, Term
+from skensemble.objectives.distilled import SharedWeights, WithDiversity
+from skensemble.objectives.names import TERMS, read_term
+from skensemble.perturbation import KINDS, Perturbation, read_perturbation
 
 __all__ = ["DistilledClassifier"]
 
@@ -76,7 +59,7 @@ class DistilledClassifier(StudentClassifier):
     """One network that learns from a teacher: an ensemble, or any other classifier.
 
     The student minimises ``(1 - alpha) * CE(y, s) + alpha * term(s, teacher)``; where the
-    objective compares layers or is ``"truncated"``, ``CE(y, s) + beta * term``. With
+    objective compares layers or is ``"truncated"``, ``CE(y, s) + weight * term``. With
     ``objective="label"`` the term is ``T² KL(σ(t/T) ‖ σ(s/T))`` [1]_.
 
     Parameters
@@ -95,43 +78,29 @@ class DistilledClassifier(StudentClassifier):
         teacher's member where there is one, and the default network otherwise.
     objective : str or Term, default="label"
         "label", "logit" [2]_, "feature" [3]_, "hint", "attention", "relation",
-        "truncated" [4]_, "adaptive" (AE-KD), "dirichlet" (EnD²), "proxy-dirichlet", or an
-        object of your own that subclasses `skensemble.objectives.Term`.
+        "truncated" [4]_, "adaptive" (AE-KD), "dirichlet" (EnD²), "proxy-dirichlet", which are
+        the terms of `skensemble.objectives` with their defaults; a term with parameters of its
+        own, such as ``HintTerm(weight=10.0, layers=["0"])``, which are searched as
+        ``objective__weight``; or an object of your own that subclasses
+        `skensemble.objectives.Term`.
     temperature : float, default=4.0
         Of "label" and "adaptive"; of "dirichlet", where it goes to 1 in the second half of
-        the epochs.
+        the epochs; of perturbations. A term that has a temperature of its own keeps it.
     alpha : float, default=0.9
         Share of the teacher's term, from 0 (plain training) to 1 (labels are not used). Of
-        "label", "logit", "adaptive", the Dirichlets and terms of your own.
-    beta : float or "auto", default="auto"
-        Weight of the teacher's term of the other objectives. "auto" is 1 for "feature",
-        "relation" and "truncated", 100 for "hint", 1000 for "attention".
-    tau : float or "auto", default="auto"
-        Of "truncated"; "auto" is ``1 / log(n_classes) ** 2``.
-    one_sided : bool, default=False
-        Whether "truncated" only raises classes in which the student is below the teacher, as
-        published. Nothing then lowers a logit: on digits the student ends at chance, whatever
-        `beta` and `tau`; see the guide.
-    cap : float, default=0.6
-        Largest weight of one network of the teacher in "adaptive"; at least ``1 / M``.
+        "label", "logit", "adaptive", the Dirichlets and terms of your own; those that compare
+        layers and "truncated" have a ``weight`` beside the full cross-entropy instead.
     averaging : {"auto", "proba", "logit", "one-to-one"}, default="auto"
         Whether "label" learns the mean of the probabilities of an ensemble's members, the
         softmax of their mean logits, or, each member of a `BatchEnsembleClassifier`, from
         the teacher's member of its number [5]_. "auto" is "one-to-one" for such a student
         and "proba" for others.
-    layers : "last", list of str or dict of str to str, default="last"
-        Layers to compare, by module name: of both networks, or of the student mapped to
-        those of the teacher. "last" is the last feature map of a network on images, and the
-        input of the last linear layer of others.
     perturbation : {"ods", "confods", "tdiv-sdiv", "gaussian"}, Perturbation or None
         Alter the rows on which the teacher's term is learned, where the teacher's networks
         differ [6]_. The teacher is then asked for every batch. "tdiv-sdiv" is for students
-        with members, and alters the rows for the labels too; "gaussian" is the control.
-    step : float, default=1/255
-        Root mean square of the alteration's numbers: of pixels, or, for tables, in units of
-        each feature's standard deviation, for which 1/255 is very little.
-    input_range : tuple of float, "auto" or None, default="auto"
-        Range that altered rows are kept in; "auto" is (0, 1) for images, none for tables.
+        with members, and alters the rows for the labels too; "gaussian" is the control. An
+        object of `skensemble.perturbation` has the length of the step and the range to keep,
+        ``ODS(step=0.1, input_range=None)``, searched as ``perturbation__step``.
     report_diversity : bool, default=False
         Record for every epoch, in the student's ``history_`` and with ``verbose=2`` in
         print, how far the networks of the teacher are apart on the rows that its term is
@@ -213,22 +182,11 @@ class DistilledClassifier(StudentClassifier):
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "teacher": [HasMethods(["fit", "predict"]), ForgottenRecipe, None],
         "student": "no_validation",
-        "objective": [StrOptions(OBJECTIVES), Term],
+        "objective": [StrOptions(set(TERMS)), Term],
         "temperature": [Interval(numbers.Real, 0, None, closed="neither")],
         "alpha": [Interval(numbers.Real, 0, 1, closed="both")],
-        "beta": [Interval(numbers.Real, 0, None, closed="left"), StrOptions({"auto"})],
-        "tau": [Interval(numbers.Real, 0, None, closed="neither"), StrOptions({"auto"})],
-        "one_sided": ["boolean"],
-        "cap": [Interval(numbers.Real, 0, 1, closed="right")],
         "averaging": [StrOptions({"auto", "proba", "logit", "one-to-one"})],
-        "layers": [str, list, tuple, dict],
-        "perturbation": [
-            StrOptions(set(KINDS)),
-            Perturbation,
-            None,
-        ],
-        "step": [Interval(numbers.Real, 0, None, closed="neither")],
-        "input_range": [StrOptions({"auto"}), tuple, list, None],
+        "perturbation": [StrOptions(set(KINDS)), Perturbation, None],
         "report_diversity": ["boolean"],
         "n_students": [Interval(numbers.Integral, 1, None, closed="left")],
         "keep": [StrOptions({"all", "first"})],
@@ -250,15 +208,8 @@ class DistilledClassifier(StudentClassifier):
         objective: Any = "label",
         temperature: float = 4.0,
         alpha: float = 0.9,
-        beta: Any = "auto",
-        tau: Any = "auto",
-        one_sided: bool = False,
-        cap: float = 0.6,
         averaging: str = "auto",
-        layers: Any = "last",
         perturbation: Any = None,
-        step: float = 1 / 255,
-        input_range: Any = "auto",
         report_diversity: bool = False,
         n_students: int = 1,
         keep: str = "all",
@@ -276,15 +227,8 @@ class DistilledClassifier(StudentClassifier):
         self.objective = objective
         self.temperature = temperature
         self.alpha = alpha
-        self.beta = beta
-        self.tau = tau
-        self.one_sided = one_sided
-        self.cap = cap
         self.averaging = averaging
-        self.layers = layers
         self.perturbation = perturbation
-        self.step = step
-        self.input_range = input_range
         self.report_diversity = report_diversity
         self.n_students = n_students
         self.keep = keep
@@ -335,48 +279,61 @@ class DistilledClassifier(StudentClassifier):
         fit_alone(self, Given(X, y, sample_weight, options=options))
         return self
 
+    def set_params(self, **params: Any) -> DistilledClassifier:
+        """Set parameters, those of an objective that is an object as ``objective__weight``.
+
+        Parameters
+        ----------
+        **params : dict of str to object
+            The parameters.
+
+        Returns
+        -------
+        DistilledClassifier
+            The estimator itself.
+        """
+        refuse_inner(self, params, ("objective", "perturbation"))
+        return super().set_params(**params)
+
     def _recipe_source(self) -> Any:
         return member_recipe(self.teacher) if self.student is None else self.student
 
     def _steps(self, given: Given) -> Steps:
         root = root_seed(self.random_state)
         source = self._recipe_source()
-        if isinstance(source, NTKClassifier):
+        if learns_targets(source):
             yield from self._teach_kernels(source, given, root)
             return
         many = source if isinstance(source, BatchEnsembleClassifier) else None
         recipe, data = self._prepare(source if many is None else many.estimator, given, root)
         recipe = recipe if many is None else self._widen(recipe, many)
-        if given.options.get("teacher_logits") is None:
-            weight = given.sample_weight if self.class_weight is None else data.weight
-            self.teacher_ = yield from self._find_teacher(given, weight, root)
-        else:
-            self.teacher_ = None
-        objective: Objective = recipe.objective()
-        data, has_unlabelled = self._add_unlabelled(data, given)
-        if teacher_share(self) > 0:
-            self._check_askable()
-            data, objective = self._teach(recipe, data, given, objective, has_unlabelled)
-        elif has_unlabelled:
-            raise ValueError(
-                "'X_unlabelled' needs a teacher's term, which has no weight here. Got "
-                f"alpha={self.alpha}, beta={self.beta!r}; leave the rows out or set them above 0."
-            )
-        if many is not None:
-            objective = SharedWeights(objective, many.n_estimators)
-        objective = self._alter(objective, recipe, data, given)
-        if self.report_diversity:
-            self._check_diversity(data, many)
-            objective = Watched(objective)
-        seeds = self._seeds(root)
+        self.teacher_ = yield from self._find_teacher(given, data, root)
+        data, objective = self._make_objective(recipe, data, given)
         members = [
-            Member(number, seed, recipe, objective, data) for number, seed in enumerate(seeds)
+            Member(number, seed, recipe, objective, data)
+            for number, seed in enumerate(self._seeds(root))
         ]
         training = Training(
             members, self.stack, self.n_jobs, root, self.verbose, type(self).__name__
         )
         yield training
         self._take(recipe, training)
+
+    def _make_objective(
+        self, recipe: Recipe, data: FitData, given: Given
+    ) -> tuple[FitData, Objective]:
+        """Return what students minimise, and their data with what the teacher says."""
+        lesson = self._lesson(recipe, given)
+        data = self._add_unlabelled(data, given)
+        data, objective = lesson.teach(recipe, data, given, recipe.objective())
+        if recipe.shares_layers:
+            objective = SharedWeights(objective, recipe.n_members)
+        objective = lesson.alter(objective, recipe, data)
+        objective = augment(self, objective, recipe, data, given)
+        if not self.report_diversity:
+            return data, objective
+        lesson.check_diversity(recipe, data)
+        return data, WithDiversity(objective)
 
     def _widen(self, recipe: Recipe, many: BatchEnsembleClassifier) -> Recipe:
         """Turn the recipe of one network into that of a student of many members."""
@@ -387,36 +344,33 @@ class DistilledClassifier(StudentClassifier):
             )
         return many._widen(recipe)
 
-    def _alters(self) -> bool:
-        """Whether rows are altered before the student sees them."""
-        return self.augmentation is not None or self.perturbation is not None
-
-    def _check_askable(self) -> None:
-        """Refuse ready logits where the teacher has to be asked about altered rows."""
-        if not self._alters() or self.teacher_ is not None:
-            return
-        name = "perturbation" if self.augmentation is None else "augmentation"
-        raise ValueError(
-            f"{name}={getattr(self, name)!r} alters rows and asks the teacher again, so "
-            "'teacher_logits' are not enough. Pass 'teacher'."
+    def _lesson(self, recipe: Recipe, given: Given) -> Lesson:
+        """Return what the parameters say that students learn of the fitted teacher."""
+        term = read_term(self.objective)
+        label_share, teacher_share = shares(term, self.alpha)
+        averaging = self.averaging
+        if averaging == "auto":
+            averaging = "one-to-one" if recipe.shares_layers else "proba"
+        temperature = float(self.temperature)
+        return Lesson(
+            term.bind(len(self.classes_), temperature, averaging),
+            repr(self.objective),
+            self.teacher_,
+            self.classes_,
+            label_share,
+            teacher_share,
+            asked=given,
+            altered_by=self._altered_by(),
+            perturbation=read_perturbation(self.perturbation),
+            temperature=temperature,
+            reports_diversity=self.report_diversity,
         )
 
-    def _alter(
-        self, objective: Objective, recipe: Recipe, data: FitData, given: Given
-    ) -> Objective:
-        """Put around an objective what alters its rows: augmentation first, then perturbation."""
-        if self._alters() and teacher_share(self) > 0:
-            term = term_of(self, recipe.n_outputs)
-            objective = ask_in_batches(
-                objective, term, self.teacher_, recipe, data, given,
-                classes=self.classes_,
-                layers=layer_names(self.layers) if term.uses_layers else {},
-                name=str(self.objective),
-                diversity=self.report_diversity and count_teachers(self.teacher_) > 1,
-            )  # fmt: skip
-            if self.perturbation is not None:
-                objective = perturb(self, objective, recipe, data, given)
-        return augment(self, objective, recipe, data, given)
+    def _altered_by(self) -> str:
+        """Return the parameter that alters rows before the student sees them."""
+        names = ("augmentation", "perturbation")
+        set_ = [name for name in names if getattr(self, name) is not None]
+        return f"{set_[0]}={getattr(self, set_[0])!r}" if set_ else ""
 
     def _take(self, recipe: Recipe, training: Training) -> None:
         lost = {
@@ -437,32 +391,32 @@ class DistilledClassifier(StudentClassifier):
     def _seeds(self, root: int) -> list[int]:
         return [root, *(member_seed(root, number) for number in range(1, self.n_students))]
 
-    def _teach_kernels(self, source: NTKClassifier, given: Given, root: int) -> Steps:
+    def _teach_kernels(self, source: Any, given: Given, root: int) -> Steps:
         """Let kernel machines learn the teacher's probabilities, in closed form."""
-        check_kernel_student(self, given)
+        averaging = "proba" if self.averaging == "auto" else self.averaging
+        term = read_term(self.objective).bind(2, float(self.temperature), averaging)
+        check_kernel_student(self, term, given)
         data = self._check_fit(given)
+        self.teacher_ = yield from self._find_teacher(given, data, root)
         ready = given.options.get("teacher_logits")
         if ready is None:
-            weight = given.sample_weight if self.class_weight is None else data.weight
-            self.teacher_ = yield from self._find_teacher(given, weight, root)
-            said = teacher_logits(self.teacher_, given.X, self.classes_, torch.float64)
+            logits = teacher_logits(self.teacher_, given.X, self.classes_, torch.float64)
         else:
-            self.teacher_ = None
-            said = check_given_logits(ready, len(data.X), len(self.classes_), torch.float64)
-        settings: dict[str, Any] = {"temperature": self.temperature, "alpha": self.alpha}
-        if self.averaging == "logit":
-            settings["averaging"] = "logit"
+            logits = check_given_logits(ready, len(data.X), len(self.classes_), torch.float64)
+        taught = term.targets(logits)["target"].numpy(), float(self.alpha)
         students = []
         for seed in self._seeds(root):
-            args = source, seed, given, said, settings
-            students.append((yield from kernel_student(*args, class_weight=self.class_weight)))
+            student = kernel_student(source, seed, given, taught, self.class_weight)
+            students.append((yield from student))
         self._recipe = students[0]._recipe
         self.estimators_ = students if self.keep == "all" else students[:1]
 
     # -- the teacher ---------------------------------------------------------------------
 
-    def _find_teacher(self, given: Given, weight: Any, root: int) -> Steps:
+    def _find_teacher(self, given: Given, data: FitData, root: int) -> Steps:
         """Return the teacher if it is fitted, or have it fitted on the rows of this fit."""
+        if given.options.get("teacher_logits") is not None:
+            return None
         if isinstance(self.teacher, ForgottenRecipe):
             raise ValueError(
                 "The file this estimator was loaded from does not hold its teacher. It can "
@@ -471,6 +425,7 @@ class DistilledClassifier(StudentClassifier):
             )
         if self.teacher is not None and is_fitted(self.teacher):
             return self.teacher
+        weight = given.sample_weight if self.class_weight is None else data.weight
         memory = check_memory(self.memory)
         seed = purpose_seed(root, Purpose.TEACHER)
         if self.random_state is None and memory.location is not None:
@@ -480,11 +435,11 @@ class DistilledClassifier(StudentClassifier):
         yield wanted
         return wanted.result
 
-    def _add_unlabelled(self, data: FitData, given: Given) -> tuple[FitData, bool]:
+    def _add_unlabelled(self, data: FitData, given: Given) -> FitData:
         """Append rows without labels to those that the student sees."""
         more = given.options.get("X_unlabelled")
         if more is None:
-            return data, False
+            return data
         n_rows = len(data.X)
 
         def join() -> tuple[Any, np.ndarray, np.ndarray]:
@@ -498,57 +453,14 @@ class DistilledClassifier(StudentClassifier):
         if weight is not None:
             weight = np.concatenate([weight, np.ones(len(X) - n_rows, weight.dtype)])
         rows = np.concatenate([data.rows, np.arange(n_rows, len(X))])
-        extras = {"labelled": labelled}
         valid = data.valid
         if valid is not None and valid.X is data.X:
-            valid = replace(valid, X=X, y=y, weight=weight, extras=extras)
-        return replace(data, X=X, y=y, weight=weight, rows=rows, valid=valid, extras=extras), True
-
-    def _teach(
-        self, recipe: Recipe, data: FitData, given: Given, labels: Any, has_unlabelled: bool
-    ) -> tuple[FitData, Objective]:
-        """Add what the teacher says to the data, and its term to the objective."""
-        term = term_of(self, recipe.n_outputs)
-        if recipe.shares_layers:
-            check_members(self, term, recipe.n_members, given)
-        layers = layer_names(self.layers) if term.uses_layers else {}
-        extras = {} if self._alters() else said_of(self, term, layers, recipe, data, given)
-        taps: tuple[Tap, ...] = ()
-        if layers:
-            sample = Rows(data.X, recipe.dtype).slice(0, SAMPLE_ROWS)
-            taps = find_taps(recipe.build(0), list(layers), sample, "student")
-        label_share = 1.0 if adds_term(self) else 1.0 - self.alpha
-        objective = Distilled(labels, term, label_share, teacher_share(self), taps)
-        valid = data.valid
-        if valid is not None and valid.X is not data.X:
-            outside = said_of(self, term, layers, recipe, valid, replace(given, shared={}), valid.X)
-            if has_unlabelled:
-                outside["labelled"] = np.ones(len(valid.X))
-            valid = replace(valid, extras=outside)
-        elif valid is not None:
-            if self._alters():  # of the rows that are held out only, which are not altered
-                source = rows_as_given(valid, given)
-                valid = held_apart(valid, given)
-                extras = said_of(self, term, layers, recipe, valid, given, source)
-            valid = replace(valid, extras={**valid.extras, **extras})
-            extras = {} if self._alters() else extras
-        return replace(data, extras={**data.extras, **extras}, valid=valid), objective
-
-    def _check_diversity(self, data: FitData, many: BatchEnsembleClassifier | None) -> None:
-        """Refuse to report what there is nothing of."""
-        if TEACHER_DIVERSITY in data.extras or (many is not None and many.n_estimators > 1):
-            return
-        if self._alters() and teacher_share(self) > 0 and count_teachers(self.teacher_) > 1:
-            return
-        raise ValueError(
-            "report_diversity=True needs a teacher of at least 2 networks whose term has a weight, "
-            "or a student with members. Got neither; use an ensemble as the teacher, or a "
-            "BatchEnsembleClassifier as the student."
-        )
+            valid = replace(valid, X=X, y=y, weight=weight, labelled=labelled)
+        return replace(data, X=X, y=y, weight=weight, rows=rows, valid=valid, labelled=labelled)
 
     def _how_to_read(self, n_classes: int) -> Callable[[Tensor], Tensor] | None:
-        term = term_of(self, n_classes)
-        return term.log_proba if term.reads_logits and teacher_share(self) > 0 else None
+        term = read_term(self.objective)
+        return term.log_proba if term.reads_logits and shares(term, self.alpha)[1] > 0 else None
 
     def _with_recipe(self, change: Callable[[Recipe], Recipe]) -> Any:
         if self.teacher is not None:
@@ -562,11 +474,11 @@ class DistilledClassifier(StudentClassifier):
     def _plain_params(self) -> dict[str, Any]:
         params = self.get_params(deep=False)
         del params["student"]
-        return plain_params(without_teacher(params))
+        return plain_params(plain_without_teacher(params))
 
     @classmethod
     def _params_of(cls, about: dict[str, Any]) -> dict[str, Any]:
-        return super()._params_of(with_teacher(about))
+        return upgrade_params(super()._params_of(params_with_teacher(about)))
 
     def _take_found(self, found: dict[str, Any], path: Any) -> None:
         super()._take_found(found, path)

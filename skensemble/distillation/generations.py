@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import numbers
-from dataclasses import replace
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 
 from skensemble._base.augmenting import augment
@@ -22,20 +20,12 @@ from skensemble._private import Interval, StrOptions, fit_context
 from skensemble._recipes.recipe import Recipe
 from skensemble._seeding import Purpose, member_seed, purpose_seed, root_seed
 from skensemble.augmentation.names import CONSTRAINTS
-from skensemble.distillation.held_out import held_apart
-from skensemble.distillation.students import StudentClassifier, kernel_student
-from skensemble.distillation.targets import ask_in_batches, teacher_targets
+from skensemble.distillation.kernels import check_no_batches, kernel_student, learns_targets
+from skensemble.distillation.lesson import Lesson
+from skensemble.distillation.students import StudentClassifier
 from skensemble.distillation.teachers import teacher_logits
 from skensemble.ensembles.network import NetworkClassifier
-from skensemble.ntk.classifier import NTKClassifier
-from skensemble.objectives import (
-    ConfidenceTerm,
-    Distilled,
-    LabelTerm,
-    Objective,
-    PermutedTerm,
-    Term,
-)
+from skensemble.objectives import ConfidenceTerm, LabelTerm, Objective, PermutedTerm, Term
 
 __all__ = ["SelfDistiller"]
 
@@ -184,7 +174,7 @@ class SelfDistiller(StudentClassifier):
 
     def _steps(self, given: Given) -> Steps:
         root = root_seed(self.random_state)
-        if isinstance(self.estimator, NTKClassifier):
+        if learns_targets(self.estimator):
             yield from self._kernel_steps(self.estimator, given, root)
             return
         recipe, plain = self._prepare(self.estimator, given, root)
@@ -213,27 +203,23 @@ class SelfDistiller(StudentClassifier):
                 {name: one.history_[-1][name] for name in names} for one in generations
             ]
 
-    def _kernel_steps(self, source: NTKClassifier, given: Given, root: int) -> Steps:
+    def _kernel_steps(self, source: Any, given: Given, root: int) -> Steps:
         if self.variant != "label" or self.precision is not None:
             raise ValueError(
                 "Generations of an NTKClassifier learn probabilities in full precision: "
                 "variant='label', precision=None. "
                 f"Got variant={self.variant!r}, precision={self.precision!r}."
             )
-        if self.augmentation is not None:
-            raise ValueError(
-                "An NTKClassifier is fitted in closed form, without batches to alter. Got "
-                f"augmentation={self.augmentation!r}; use None."
-            )
+        check_no_batches(self.augmentation)
         self._check_fit(given)
-        settings = {"temperature": self.temperature, "alpha": self.alpha}
+        term = LabelTerm(float(self.temperature))
         generations: list[Any] = []
-        said = None
+        taught = None
         for number in range(self.n_generations + 1):
             seed = member_seed(root, number) if number else root
-            args = source, seed, given, said, settings
-            one = yield from kernel_student(*args, class_weight=self.class_weight)
-            said = teacher_logits(one, given.X, self.classes_, torch.float64)
+            one = yield from kernel_student(source, seed, given, taught, self.class_weight)
+            logits = teacher_logits(one, given.X, self.classes_, torch.float64)
+            taught = term.targets(logits)["target"].numpy(), float(self.alpha)
             generations.append(one)
         self._recipe = generations[0]._recipe
         self.generations_, self.generation_scores_ = generations, None
@@ -241,30 +227,21 @@ class SelfDistiller(StudentClassifier):
     def _learn_from(
         self, teacher: NetworkClassifier, recipe: Recipe, data: FitData, given: Given, seed: int
     ) -> tuple[FitData, Objective]:
-        term = self._term(seed)
-        alters = self.augmentation is not None
-        extras = {} if alters else _self_targets(term, teacher, data.X, recipe)
-        valid = data.valid
-        if valid is not None:
-            inside = valid.X is data.X
-            valid = held_apart(valid, given) if inside and alters else valid
-            own = extras if inside and not alters else _self_targets(term, teacher, valid.X, recipe)
-            valid = replace(valid, extras=own)
-        taught: Objective = Distilled(recipe.objective(), term, 1.0 - self.alpha, float(self.alpha))
-        if alters:
-            taught = ask_in_batches(
-                taught,
-                term,
-                teacher,
-                recipe,
-                data,
-                given,
-                classes=self.classes_,
-                layers={},
-                name=self.variant,
-            )
-        objective = augment(self, taught, recipe, data, given)
-        return replace(data, extras=extras, valid=valid), objective
+        """Return what a generation minimises, and its data with what the one before says."""
+        altered_by = "" if self.augmentation is None else f"augmentation={self.augmentation!r}"
+        lesson = Lesson(
+            self._term(seed),
+            repr(self.variant),
+            teacher,
+            self.classes_,
+            1.0 - self.alpha,
+            float(self.alpha),
+            asked=Given(data.X, None),  # not remembered: nobody else has this teacher
+            altered_by=altered_by,
+        )
+        data, objective = lesson.teach(recipe, data, given, recipe.objective())
+        objective = lesson.alter(objective, recipe, data)
+        return data, augment(self, objective, recipe, data, given)
 
     def _term(self, seed: int) -> Term:
         temperature = float(self.temperature)
@@ -285,10 +262,3 @@ class SelfDistiller(StudentClassifier):
     def __sklearn_is_fitted__(self) -> bool:
         """Tell whether there are generations to predict with."""
         return bool(getattr(self, "generations_", None))
-
-
-def _self_targets(
-    term: Term, teacher: NetworkClassifier, X: Any, recipe: Recipe
-) -> dict[str, np.ndarray]:
-    logits = teacher_logits(teacher, X, teacher.classes_, recipe.dtype)
-    return teacher_targets(term, Given(X, None), None, logits)

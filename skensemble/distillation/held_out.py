@@ -13,10 +13,10 @@ from skensemble._data.rows import FitData
 from skensemble._fits.given import Given
 
 
-def rows_as_given(valid: FitData, given: Given) -> Any:
-    """Return held-out rows for a teacher to be asked about: a frame's rows as a frame."""
-    if hasattr(given.X, "columns"):
-        return _safe_indexing(given.X, valid.rows)
+def rows_as_given(valid: FitData, X: Any, given: Given) -> Any:
+    """Return held-out rows of `X` for a teacher to be asked about: a frame's as a frame."""
+    if hasattr(X, "columns"):
+        return _safe_indexing(X, valid.rows)
     return held_apart(valid, given).X
 
 
@@ -31,5 +31,5 @@ def held_apart(valid: FitData, given: Given) -> FitData:
 
     found, y = given.recall(("held apart", id(X), id(valid.y), joblib.hash(rows)), cut)
     weight = None if valid.weight is None else valid.weight[rows]
-    extras = {name: values[rows] for name, values in valid.extras.items()}
-    return replace(valid, X=found, y=y, weight=weight, rows=np.arange(len(rows)), extras=extras)
+    tables = valid.map_tables(lambda values: values[rows])
+    return replace(valid, X=found, y=y, weight=weight, rows=np.arange(len(rows)), **tables)

@@ -1,4 +1,4 @@
-"""How a student's perturbation is read, checked, and put around its objective."""
+"""What a perturbation needs of teacher, student and rows."""
 
 from __future__ import annotations
 
@@ -12,53 +12,27 @@ from torch import Tensor
 from skensemble._data.rows import FitData, Rows
 from skensemble._fits.given import Given
 from skensemble._recipes.recipe import Recipe
-from skensemble.distillation.targets import asked_teacher
-from skensemble.distillation.teachers import check_differentiable, count_teachers
-from skensemble.distillation.terms import term_of
-from skensemble.objectives import Objective, Perturbed
-from skensemble.perturbation import ODS, ConfODS, Gaussian, Perturbation, TDivSDiv
-
-KINDS: dict[str, type[Any]] = {
-    "gaussian": Gaussian,
-    "ods": ODS,
-    "confods": ConfODS,
-    "tdiv-sdiv": TDivSDiv,
-}
+from skensemble.distillation.teachers import count_teachers
+from skensemble.perturbation import Perturbation
 
 
-def perturb(
-    student: Any, objective: Objective, recipe: Recipe, data: FitData, given: Given
-) -> Objective:
-    """Let the teacher's term be learned on altered rows."""
-    why = f"perturbation={student.perturbation!r}"
-    if term_of(student, recipe.n_outputs).uses_layers:
-        raise ValueError(f"{why} needs an objective on outputs. Got {student.objective!r}.")
-    check_differentiable(student.teacher_, why)
-    alter = student.perturbation
-    alter = KINDS[alter](student.step) if isinstance(alter, str) else alter
-    teacher = asked_teacher(student.teacher_, student.classes_, data, recipe, given)
-    _check_numbers(alter, why, student.teacher_, recipe)
-    spread, bounds = _units(student.input_range, data, recipe, given)
-    temperature = float(student.temperature)
-    return Perturbed(objective, alter, teacher, temperature, spread, bounds)
-
-
-def _check_numbers(alter: Perturbation, why: str, teacher: Any, recipe: Recipe) -> None:
-    n_students = recipe.n_members
+def check_networks(perturbation: Perturbation, teacher: Any, n_students: int) -> None:
+    """Refuse teachers and students of too few networks."""
     n_teachers = count_teachers(teacher)
-    if n_teachers < alter.n_teachers or n_students < alter.n_students:
+    if n_teachers < perturbation.n_teachers or n_students < perturbation.n_students:
         raise ValueError(
-            f"{why} needs at least {alter.n_teachers} networks in the teacher and "
-            f"{alter.n_students} in the student. Got {n_teachers} and {n_students}."
+            f"perturbation={perturbation!r} needs at least {perturbation.n_teachers} networks in "
+            f"the teacher and {perturbation.n_students} in the student. Got {n_teachers} and "
+            f"{n_students}."
         )
-    if alter.n_students > 1 and n_students != n_teachers:
+    if perturbation.n_students > 1 and n_students != n_teachers:
         raise ValueError(
-            f"{why} compares the same members of teacher and student, so they must be as many. "
-            f"Got {n_teachers} and {n_students}."
+            f"perturbation={perturbation!r} compares the same members of teacher and student, so "
+            f"they must be as many. Got {n_teachers} and {n_students}."
         )
 
 
-def _units(
+def units(
     bounds: Any, data: FitData, recipe: Recipe, given: Given
 ) -> tuple[Tensor | None, tuple[float, float] | None]:
     """Return the unit of a step for each feature, and the range that rows must keep."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,14 +13,9 @@ from torch import Tensor, nn
 
 from skensemble._base.classifier import BaseNetworkClassifier
 from skensemble._engine.net import MemberResult
-from skensemble._fits.given import Given, Steps
 from skensemble._recipes.recipe import Recipe
 from skensemble.ensembles.batch_ensemble import BatchEnsembleClassifier
 from skensemble.ensembles.network import NetworkClassifier
-from skensemble.losses import soften
-from skensemble.ntk.classifier import NTKClassifier
-
-_CHUNK_ROWS = 4096
 
 
 class StudentClassifier(BaseNetworkClassifier):
@@ -105,26 +99,3 @@ class StudentClassifier(BaseNetworkClassifier):
     def history_(self) -> list[dict[str, Any]]:
         """The training record of `module_`."""
         return self._students()[0].history_
-
-
-def kernel_student(
-    source: NTKClassifier,
-    seed: int,
-    given: Given,
-    said: Tensor | None,
-    settings: dict[str, Any],
-    *,
-    class_weight: Any,
-) -> Steps:
-    """Fit a clone of a kernel machine to labels and to what a teacher said of all rows.
-
-    Its targets are ``(1 - alpha) y + alpha p``, `p` the teacher's probabilities at the
-    temperature: what squared errors from either, weighed so, have as their minimum.
-    """
-    student = clone(source).set_params(random_state=seed, class_weight=class_weight)
-    options = {}
-    if said is not None:
-        p = soften(said.double(), settings["temperature"], settings.get("averaging", "proba"))
-        options = {"taught": (p.numpy(), float(settings["alpha"]))}
-    yield from student._steps(replace(given, options=options))
-    return student

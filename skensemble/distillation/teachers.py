@@ -11,7 +11,7 @@ from skorch import NeuralNetClassifier
 from torch import nn
 
 from skensemble._base.classifier import BaseNetworkClassifier
-from skensemble._base.features import _evaluating, _like
+from skensemble._base.features import evaluating, first_parameter
 from skensemble._base.fitted import unwrap
 from skensemble._data.rows import Rows
 from skensemble._recipes.recipe import run_networks
@@ -149,8 +149,8 @@ class Teacher:
         """Return what each network says of a batch."""
         inner = self._inner
         modules = list(inner._networks())
-        with _evaluating(modules):
-            logits = run_networks(modules, inner._recipes(), x.to(_like(modules[0])))
+        with evaluating(modules):
+            logits = run_networks(modules, inner._recipes(), x.to(first_parameter(modules[0])))
         return inner._teaching(logits)[:, :, self._columns.to(logits.device)].to(x)
 
 
@@ -172,8 +172,8 @@ class OutsideTeacher:
         if self._like is not None:
             names = {"columns" if hasattr(self._like, "iloc") else "schema": self._like.columns}
             rows = type(self._like)(rows, **names)
-        said = teacher_logits(self._inner, rows, self._classes, x.dtype)
-        return said.transpose(0, 1).to(x.device)
+        logits = teacher_logits(self._inner, rows, self._classes, x.dtype)
+        return logits.transpose(0, 1).to(x.device)
 
 
 def ask_teacher(teacher: Any, classes: np.ndarray, X: Any, rows: Rows) -> Any:
@@ -191,15 +191,15 @@ def ask_teacher(teacher: Any, classes: np.ndarray, X: Any, rows: Rows) -> Any:
 
 
 # -- layers ------------------------------------------------------------------------------
-def teacher_modules(teacher: Any, objective: str) -> list[nn.Module]:
-    """Return the networks a teacher is made of."""
+def teacher_modules(teacher: Any, name: str) -> list[nn.Module]:
+    """Return the networks a teacher is made of; `name` is the objective's."""
     inner = unwrap(teacher)
     if isinstance(inner, BaseNetworkClassifier) and inner._recipe.is_network:
         return list(inner._networks())
     if isinstance(inner, NeuralNetClassifier):
         return [inner.module_]
     raise ValueError(
-        f"objective={objective!r} compares layers, so the teacher must be made of networks that "
+        f"objective={name} compares layers, so the teacher must be made of networks that "
         f"see the same X (an estimator of skensemble or a skorch net). Got "
         f"{type(inner).__name__}; use objective='label', which needs probabilities only."
     )

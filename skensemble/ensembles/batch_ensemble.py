@@ -26,7 +26,7 @@ from skensemble._seeding import root_seed
 from skensemble.ensembles.network import NetworkClassifier
 from skensemble.ensembles.rank1 import Rank1
 from skensemble.nn.batch_ensemble import FAST_WEIGHTS, INITS, BatchEnsemble
-from skensemble.objectives import SharedWeights
+from skensemble.objectives.distilled import SharedWeights
 
 __all__ = ["BatchEnsembleClassifier"]
 

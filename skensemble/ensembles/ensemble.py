@@ -28,7 +28,7 @@ from skensemble._recipes.recipe import Recipe
 from skensemble._recipes.wraps import Channels
 from skensemble._seeding import Purpose, member_seed, purpose_seed, root_seed
 from skensemble.ensembles.network import NetworkClassifier
-from skensemble.objectives import SumCrossEntropy
+from skensemble.objectives.base import SumCrossEntropy
 
 __all__ = ["DeepEnsembleClassifier"]
 

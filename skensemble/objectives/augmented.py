@@ -14,11 +14,11 @@ from torch.nn.functional import one_hot
 from skensemble._data.batches import Batch
 from skensemble._seeding import Purpose, purpose_seed
 from skensemble.augmentation import Augmentation
-from skensemble.objectives.base import Around, Objective
+from skensemble.objectives.base import Objective, WrappedObjective
 
 
 @dataclass(frozen=True, eq=False)
-class Augmented(Around):
+class Augmented(WrappedObjective):
     """Another objective, on batches that an augmentation has altered.
 
     Every member draws from its own seed; members that form one network, which sees one
@@ -56,5 +56,5 @@ class Augmented(Around):
             x=own(batch.x),
             y=own(y),
             weight=None if batch.weight is None else own(batch.weight),
-            extras={name: own(values) for name, values in batch.extras.items()},
+            **batch.map_tables(own),
         )

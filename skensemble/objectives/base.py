@@ -14,6 +14,7 @@ from torch import Tensor
 
 from skensemble import losses
 from skensemble._data.batches import Batch
+from skensemble._parameters import Parameters
 from skensemble.nn._taps import Tap
 
 _Part = TypeVar("_Part", bound="Mergeable")
@@ -92,12 +93,17 @@ class Objective(Mergeable, ABC):
         return ()
 
     @property
+    def targets_of_members(self) -> bool:
+        """Whether targets have an entry for each member that one network has inside."""
+        return False
+
+    @property
     def follows_progress(self) -> bool:
         """Whether the loss changes over the epochs and wants ``batch.progress``."""
         return False
 
     def start(self, seeds: Sequence[int], shapes: dict[str, Any], dtype: torch.dtype) -> Objective:
-        """Get ready to train members of these seeds; `shapes` are of features and extras.
+        """Get ready to train members of these seeds; `shapes` are of features and layers.
 
         What is trained beside the members, or drawn for each batch, begins here.
         """
@@ -160,7 +166,7 @@ class SumCrossEntropy(CrossEntropy):
 
 
 @dataclass(frozen=True, eq=False)
-class Around(Objective):
+class WrappedObjective(Objective):
     """Another objective, and something more."""
 
     inner: Objective
@@ -178,6 +184,10 @@ class Around(Objective):
     @property
     def taps(self) -> tuple[Tap, ...]:
         return self.inner.taps
+
+    @property
+    def targets_of_members(self) -> bool:
+        return self.inner.targets_of_members
 
     @property
     def follows_progress(self) -> bool:
@@ -199,24 +209,32 @@ class Around(Objective):
         yield from self.inner.learnable()
 
 
-class Term(Mergeable, ABC):
+class Term(Parameters, Mergeable, ABC):
     """What a student is to have in common with its teacher.
 
     A subclass says in `targets` what it needs of the teacher for each row; that is
-    computed once per fit, cut to batches, and found in ``batch.extras`` by `__call__`.
-    Make it a frozen dataclass, and list in `scalars` the numbers that may differ between
-    students trained together, which then arrive as tensors of shape ``(member,)``.
+    computed once per fit, cut to batches, and found in ``batch.targets`` by `__call__`.
+    Make it a frozen dataclass, whose fields are then parameters that scikit-learn searches
+    (``objective__name``), and list in `scalars` the numbers that may differ between students
+    trained together, which then arrive as tensors of shape ``(member,)``.
 
     Attributes
     ----------
+    weight : float or None
+        What the term is multiplied with beside the full cross-entropy; a field of that name
+        makes it a parameter. ``None``: it shares with the labels, by the student's `alpha`.
     uses_layers : bool
-        Whether the term compares layers, and so needs a teacher made of networks;
-        their outputs are in ``batch.features`` and ``batch.extras`` under the tap's key.
+        Whether the term compares layers, and so needs a teacher made of networks; the
+        student's are in ``batch.features`` and the teacher's in ``batch.layers``, under the
+        name of the student's layer. A field `layers` says which.
     reads_logits : bool
         Whether a student of this term predicts by `log_proba` instead of a softmax.
     follows_progress : bool
         Whether the term changes over the epochs: ``batch.progress`` then goes from 0 in the
         first to 1 in the last, and is 1 on held-out rows.
+    targets_of_members : bool
+        Whether `targets` have an entry for each member of a student with members,
+        ``(sample, member, ...)``, so that the teacher must have as many.
 
     Examples
     --------
@@ -230,10 +248,39 @@ class Term(Mergeable, ABC):
     uses_layers: ClassVar[bool] = False
     reads_logits: ClassVar[bool] = False
     follows_progress: ClassVar[bool] = False
+    targets_of_members: ClassVar[bool] = False
+
+    @property
+    def weight(self) -> float | None:
+        """The share of a term that has no weight of its own is the student's `alpha`."""
+        return None
+
+    def layer_names(self) -> dict[str, str]:
+        """Return the teacher's layer for each of the student's that is compared."""
+        if not self.uses_layers:
+            return {}
+        layers: Any = getattr(self, "layers", "last")
+        if isinstance(layers, dict):
+            return dict(layers)
+        names = [layers] if isinstance(layers, str) else list(layers)
+        if not names:
+            raise ValueError("The 'layers' to compare must be at least one. Got none.")
+        return {name: name for name in names}
+
+    def bind(self, n_classes: int, temperature: float, averaging: str) -> Term:
+        """Return the term with what it left to its student, as ``None``, filled in."""
+        student = {"temperature": temperature, "averaging": averaging}
+        left = {name: value for name, value in student.items() if getattr(self, name, "") is None}
+        return replace(self, **left) if left else self  # type: ignore[type-var]
 
     def targets(self, teacher: Tensor) -> dict[str, Tensor]:
         """Turn teacher logits ``(sample, teacher, class)`` into tensors ``(sample, ...)``."""
         return {}
+
+    def targets_key(self) -> Any:
+        """Return what is equal for terms whose targets are."""
+        numbers = tuple(getattr(self, name) for name in self.scalars if name != "weight")
+        return self.key(), numbers
 
     @abstractmethod
     def __call__(self, logits: Tensor, batch: Batch) -> Tensor:

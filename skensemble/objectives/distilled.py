@@ -17,13 +17,21 @@ from torch import Tensor
 
 from skensemble import losses
 from skensemble._data.batches import Batch
+from skensemble._data.tables import RowTables
 from skensemble._seeding import Purpose, generator, purpose_seed
 from skensemble.nn._taps import Tap
-from skensemble.objectives.base import Around, CrossEntropy, Mergeable, Objective, Term, as_like
-from skensemble.objectives.terms import RegressedTerm
+from skensemble.objectives.base import (
+    CrossEntropy,
+    Mergeable,
+    Objective,
+    Term,
+    WrappedObjective,
+    as_like,
+)
+from skensemble.objectives.layer_terms import RegressedTerm
 from skensemble.perturbation import Perturbation
 
-# The extra, and the column of the history, that says how far the teacher's members are apart.
+# The column of the history that says how far the teacher's members are apart.
 TEACHER_DIVERSITY = "teacher_diversity"
 
 
@@ -31,7 +39,7 @@ TEACHER_DIVERSITY = "teacher_diversity"
 class Distilled(Objective):
     """``label_share * CE(y, softmax(s)) + teacher_share * term``.
 
-    Rows that have no label are those whose extra ``labelled`` is zero.
+    Rows that have no label are those whose ``labelled`` is zero.
     """
 
     labels: CrossEntropy
@@ -52,9 +60,9 @@ class Distilled(Objective):
         return label_share * label_loss + teacher_share * teacher_loss
 
     def _label_loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        if "labelled" not in batch.extras:
+        if batch.labelled is None:
             return self.labels(logits, batch)
-        weight = batch.extras["labelled"] * (1.0 if batch.weight is None else batch.weight)
+        weight = batch.labelled * (1.0 if batch.weight is None else batch.weight)
         # A batch without any label must give zero, not zero by zero.
         some = weight.sum(-1, keepdim=True) > 0
         loss = self.labels(logits, replace(batch, weight=torch.where(some, weight, 1.0)))
@@ -63,6 +71,10 @@ class Distilled(Objective):
     @property
     def taps(self) -> tuple[Tap, ...]:
         return self.layers
+
+    @property
+    def targets_of_members(self) -> bool:
+        return self.term.targets_of_members
 
     @property
     def follows_progress(self) -> bool:
@@ -80,12 +92,12 @@ class Distilled(Objective):
 
 
 @dataclass(frozen=True, eq=False)
-class SharedWeights(Around):
+class SharedWeights(WrappedObjective):
     """Another objective, for networks that are several members each (BatchEnsemble).
 
     Logits have the shape ``(network, sample, member, class)``; a network's loss is the
-    mean of its members'. All members see the whole batch. A target that has one row a
-    member goes to that member alone.
+    mean of its members'. All members see the whole batch. Targets of members go to the
+    member they are for.
     """
 
     n_members: int
@@ -99,13 +111,15 @@ class SharedWeights(Around):
         def tile(values: Tensor) -> Tensor:
             return values if len(values) == 1 else values.repeat_interleave(self.n_members, 0)
 
-        extras = {
-            name: values.movedim(2, 1).flatten(0, 1) if name == "own_target" else tile(values)
-            for name, values in batch.extras.items()
-        }
+        def deal(values: Tensor) -> Tensor:
+            return values.movedim(2, 1).flatten(0, 1)
+
+        tables = batch.map_tables(tile)
+        if self.targets_of_members:
+            tables["targets"] = {name: deal(values) for name, values in batch.targets.items()}
         weight = None if batch.weight is None else tile(batch.weight)
-        other = None if batch.other is None else batch.other.transpose(1, 2).flatten(0, 1)
-        return replace(batch, y=tile(batch.y), weight=weight, extras=extras, other=other)
+        other = None if batch.other is None else deal(batch.other)
+        return replace(batch, y=tile(batch.y), weight=weight, other=other, **tables)
 
     def combine(self, logits: Tensor) -> Tensor:
         """Report the mean of the members' probabilities."""
@@ -129,7 +143,7 @@ def _spread(part: Any, n_members: int) -> Any:
 
 
 @dataclass(frozen=True, eq=False)
-class Asked(Around):
+class AskedPerBatch(WrappedObjective):
     """Another objective; what its term needs of the teacher is asked for every batch.
 
     So it is where rows are altered before the student sees them: the teacher is asked about
@@ -157,33 +171,31 @@ class Asked(Around):
 
     def key(self) -> Any:
         """Let students of one teacher train together whose targets are made alike."""
-        numbers = tuple(getattr(self.term, name) for name in self.term.scalars)
         who = (id(self.teacher), id(self.layers), self.diversity)
-        return (type(self), self.inner.key(), self.term.key(), numbers, who)
+        return (type(self), self.inner.key(), self.term.targets_key(), who)
 
     def start(self, seeds: Sequence[int], shapes: dict[str, Any], dtype: torch.dtype) -> Objective:
-        shapes = {**shapes, "extras": {**shapes["extras"], **self.shapes}}
-        return super().start(seeds, shapes, dtype)
+        return super().start(seeds, {**shapes, "layers": self.shapes}, dtype)
 
     def prepare(self, batch: Batch, look: Callable[[Tensor], Tensor]) -> Batch:
         rows = batch.x if batch.other_x is None else batch.other_x
         with torch.no_grad():
-            said = self._ask(rows.flatten(0, 1))
-        said = {name: values.unflatten(0, rows.shape[:2]) for name, values in said.items()}
-        return super().prepare(replace(batch, extras={**batch.extras, **said}), look)
+            answer = self._ask(rows.flatten(0, 1))
+        by_member = answer.map_tables(lambda values: values.unflatten(0, rows.shape[:2]))
+        return super().prepare(replace(batch, **by_member), look)
 
-    def _ask(self, rows: Tensor) -> dict[str, Tensor]:
-        said = {} if self.layers is None else self.layers(rows)
+    def _ask(self, rows: Tensor) -> RowTables:
+        layers = {} if self.layers is None else self.layers(rows)
         if self.teacher is None:
-            return said
+            return RowTables(layers=layers)
         logits = self.teacher(rows).transpose(0, 1).to(rows.dtype)
-        if self.diversity:
-            said[TEACHER_DIVERSITY] = losses.member_divergence(logits)
-        return {**said, **self.term.targets(logits)}
+        apart = losses.member_divergence(logits) if self.diversity else None
+        targets = self.term.targets(logits)
+        return RowTables(targets=targets, layers=layers, teacher_diversity=apart)
 
 
 @dataclass(frozen=True, eq=False)
-class Perturbed(Around):
+class Perturbed(WrappedObjective):
     """Another objective, its teacher's term on rows that a perturbation has altered."""
 
     perturbation: Perturbation
@@ -210,8 +222,8 @@ class Perturbed(Around):
         altered = torch.stack(
             [
                 self.perturbation.alter(
-                    x[at].clone(), self.teacher, _voices_of(look, x, at), self.temperature, draw,
-                    self.spread, self.bounds,
+                    x[at].clone(), self.teacher, _member_logits(look, x, at), self.temperature,
+                    draw, self.spread, self.bounds,
                 )
                 for at, draw in enumerate(self.draws)
             ]
@@ -222,11 +234,11 @@ class Perturbed(Around):
 
 
 @dataclass(frozen=True, eq=False)
-class Watched(Around):
+class WithDiversity(WrappedObjective):
     """Another objective; how far members are apart is recorded every epoch.
 
     Of the student, where its networks are several members each; of the teacher, where the
-    extras say so. Both are taken on the rows on which the teacher's term is learned.
+    batch says so. Both are taken on the rows on which the teacher's term is learned.
     """
 
     def measures(self, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
@@ -234,17 +246,19 @@ class Watched(Around):
         if logits.dim() == 4:
             seen = logits if batch.other is None else batch.other
             found["diversity"] = losses.member_divergence(seen)
-        if TEACHER_DIVERSITY in batch.extras:
-            found[TEACHER_DIVERSITY] = batch.extras[TEACHER_DIVERSITY]
+        if batch.teacher_diversity is not None:
+            found[TEACHER_DIVERSITY] = batch.teacher_diversity
         mean = {name: losses.weighted_mean(one, batch.weight) for name, one in found.items()}
         return {**super().measures(logits, batch), **mean}
 
 
-def _voices_of(look: Callable[[Tensor], Tensor], x: Tensor, at: int) -> Callable[[Tensor], Tensor]:
-    """Return what maps rows to what the members of network `at` say of them."""
+def _member_logits(
+    look: Callable[[Tensor], Tensor], x: Tensor, at: int
+) -> Callable[[Tensor], Tensor]:
+    """Return what maps rows to the logits of each member of network `at`."""
 
-    def voices(rows: Tensor) -> Tensor:
+    def members(rows: Tensor) -> Tensor:
         logits = look(torch.cat([x[:at], rows.unsqueeze(0), x[at + 1 :]]))[at]
         return logits.unsqueeze(0) if logits.dim() == 2 else logits.transpose(0, 1)
 
-    return voices
+    return members

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from skensemble.objectives.base import Around
+from skensemble.objectives.base import WrappedObjective
 
 
 @dataclass(frozen=True, eq=False)
-class Slimmed(Around):
+class Slimmed(WrappedObjective):
     """Another objective, and ``strength * Σ|γ|`` over the scales of batch normalisation.
 
     The subgradient ``strength * sign(γ)`` is added after the backward pass, as network

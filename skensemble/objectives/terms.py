@@ -1,9 +1,12 @@
-"""What students are to have in common with their teachers: one class an idea."""
+"""What students have in common with their teachers' outputs: one class an idea.
+
+A parameter that is ``None`` is that of the same name of `DistilledClassifier`.
+"""
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Sequence
+import math
+import numbers
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -12,46 +15,88 @@ from torch import Tensor
 
 from skensemble import losses
 from skensemble._data.batches import Batch
-from skensemble.nn._taps import Tap
+from skensemble._private import Interval, StrOptions
 from skensemble.objectives.base import Term, as_like
+
+POSITIVE = Interval(numbers.Real, 0, None, closed="neither")
+WEIGHT = Interval(numbers.Real, 0, None, closed="left")
 
 
 @dataclass(frozen=True, eq=False)
 class LabelTerm(Term):
-    """``T² KL(σ(t/T) ‖ σ(s/T))`` (Hinton, Vinyals and Dean, 2015).
+    """``T² KL(σ(t/T) ‖ σ(s/T))``, shared with the labels (Hinton, Vinyals and Dean, 2015).
 
-    Of several teachers, the mean of their probabilities at the temperature is learned,
-    or that of their mean logits where ``averaging="logit"``.
+    Parameters
+    ----------
+    temperature : float or None, default=None
+        The temperature `T`.
+    averaging : {"proba", "logit", "one-to-one"} or None, default=None
+        Whether the mean of the teachers' probabilities at the temperature is learned, that of
+        their mean logits, or, by each member of the student, its own teacher (`OneToOneTerm`).
+
+    Examples
+    --------
+    >>> from skensemble.objectives import LabelTerm
+    >>> LabelTerm(temperature=2.0)
+    LabelTerm(temperature=2.0, averaging=None)
     """
 
-    temperature: float = 4.0
-    averaging: str = "proba"
+    temperature: float | None = None
+    averaging: str | None = None
 
     scalars: ClassVar[tuple[str, ...]] = ("temperature",)
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "temperature": [POSITIVE, None],
+        "averaging": [StrOptions({"proba", "logit", "one-to-one"}), None],
+    }
+
+    def bind(self, n_classes: int, temperature: float, averaging: str) -> Term:
+        term: Any = super().bind(n_classes, temperature, averaging)
+        return OneToOneTerm(term.temperature) if term.averaging == "one-to-one" else term
 
     def targets(self, teacher: Tensor) -> dict[str, Tensor]:
-        return {"target": losses.soften(teacher, self.temperature, self.averaging)}
+        temperature: Any = self.temperature
+        return {"target": losses.soften(teacher, temperature, self.averaging or "proba")}
 
     def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
         return losses.label_distillation(
             logits,
-            batch.extras["target"],
+            batch.targets["target"],
             batch.weight,
             temperature=as_like(self.temperature, logits),
         )
 
 
 @dataclass(frozen=True, eq=False)
-class OneToOneTerm(LabelTerm):
-    """Each member of a student learns from one member of its teacher (Mariet et al., 2020)."""
+class OneToOneTerm(Term):
+    """`LabelTerm` for each member of a student and one of its teacher (Mariet et al., 2020).
+
+    Parameters
+    ----------
+    temperature : float or None, default=None
+        The temperature `T`.
+
+    Examples
+    --------
+    >>> from skensemble.objectives import OneToOneTerm
+    >>> OneToOneTerm()
+    OneToOneTerm(temperature=None)
+    """
+
+    temperature: float | None = None
+
+    scalars: ClassVar[tuple[str, ...]] = ("temperature",)
+    targets_of_members: ClassVar[bool] = True
+    _parameter_constraints: ClassVar[dict[str, Any]] = {"temperature": [POSITIVE, None]}
 
     def targets(self, teacher: Tensor) -> dict[str, Tensor]:
-        return {"own_target": (teacher / self.temperature).softmax(-1)}
+        temperature: Any = self.temperature
+        return {"target": (teacher / temperature).softmax(-1)}
 
     def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
         return losses.label_distillation(
             logits,
-            batch.extras["own_target"],
+            batch.targets["target"],
             batch.weight,
             temperature=as_like(self.temperature, logits),
         )
@@ -59,35 +104,66 @@ class OneToOneTerm(LabelTerm):
 
 @dataclass(frozen=True, eq=False)
 class LogitTerm(Term):
-    """Squared difference from the teachers' mean logits (Ba and Caruana, 2014)."""
+    """Squared difference from the teachers' mean logits (Ba and Caruana, 2014).
+
+    Examples
+    --------
+    >>> from skensemble.objectives import LogitTerm
+    >>> LogitTerm()
+    LogitTerm()
+    """
 
     def targets(self, teacher: Tensor) -> dict[str, Tensor]:
         return {"target": teacher.mean(-2)}
 
     def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
-        return losses.logit_regression(logits, batch.extras["target"], batch.weight)
+        return losses.logit_regression(logits, batch.targets["target"], batch.weight)
 
 
 @dataclass(frozen=True, eq=False)
 class TruncatedTerm(Term):
-    """Truncated scaled logits (Allen-Zhu and Li, 2023, eq. 4.2 and 4.3).
+    """Truncated scaled logits beside the labels (Allen-Zhu and Li, 2023, eq. 4.2 and 4.3).
 
-    ``one_sided``, as published, only raises classes in which the student is below the teacher.
-    At a finite number of classes that is not stable: on multi-view data of ten classes, logits
-    ran away to a mean of 2,690 and the student erred more (.58 μ) than a network on labels
-    (.34 μ), where both sides gave .12 μ (``docs/guide/theory.md``); on digits it ends at chance.
+    Parameters
+    ----------
+    tau : float or "auto", default="auto"
+        Where logits are cut off, and their scale; "auto" is ``1 / log(n_classes) ** 2``.
+    one_sided : bool, default=False
+        Whether to only raise classes in which the student is below the teacher, as published.
+        At a finite number of classes that is not stable, since nothing lowers a logit: on
+        multi-view data of ten classes they ran away to a mean of 2,690 and the student erred
+        more (.58 μ) than a network on labels (.34 μ), where both sides gave .12 μ
+        (``docs/guide/theory.md``); on digits it ends at chance.
+    weight : float, default=1.0
+        Weight of the term beside the full cross-entropy.
+
+    Examples
+    --------
+    >>> from skensemble.objectives import TruncatedTerm
+    >>> TruncatedTerm(tau=0.5).set_params(weight=2.0)
+    TruncatedTerm(tau=0.5, one_sided=False, weight=2.0)
     """
 
-    tau: float
+    tau: Any = "auto"
     one_sided: bool = False
+    weight: float = 1.0
 
-    scalars: ClassVar[tuple[str, ...]] = ("tau",)
+    scalars: ClassVar[tuple[str, ...]] = ("tau", "weight")
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "tau": [POSITIVE, StrOptions({"auto"})],
+        "one_sided": ["boolean"],
+        "weight": [WEIGHT],
+    }
+
+    def bind(self, n_classes: int, temperature: float, averaging: str) -> Term:
+        tau = 1 / math.log(n_classes) ** 2 if isinstance(self.tau, str) else float(self.tau)
+        return replace(self, tau=tau)
 
     def targets(self, teacher: Tensor) -> dict[str, Tensor]:
         return {"target": teacher.mean(-2)}
 
     def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
-        target = batch.extras["target"]
+        target = batch.targets["target"]
         return losses.truncated_distillation(
             logits, target, batch.weight, tau=as_like(self.tau, logits), one_sided=self.one_sided
         )
@@ -95,12 +171,30 @@ class TruncatedTerm(Term):
 
 @dataclass(frozen=True, eq=False)
 class AdaptiveTerm(Term):
-    """AE-KD: teachers weighed so that their gradients agree (Du et al., 2020)."""
+    """AE-KD: teachers weighed so that their gradients agree (Du et al., 2020).
 
-    temperature: float = 4.0
+    Parameters
+    ----------
+    temperature : float or None, default=None
+        The temperature `T`.
+    cap : float, default=0.6
+        Largest weight of one network of the teacher; at least ``1 / M``.
+
+    Examples
+    --------
+    >>> from skensemble.objectives import AdaptiveTerm
+    >>> AdaptiveTerm(cap=0.5)
+    AdaptiveTerm(temperature=None, cap=0.5)
+    """
+
+    temperature: float | None = None
     cap: float = 0.6
 
     scalars: ClassVar[tuple[str, ...]] = ("temperature",)
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "temperature": [POSITIVE, None],
+        "cap": [Interval(numbers.Real, 0, 1, closed="right")],
+    }
 
     def targets(self, teacher: Tensor) -> dict[str, Tensor]:
         return {"target": teacher}
@@ -108,10 +202,10 @@ class AdaptiveTerm(Term):
     def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
         return losses.adaptive_distillation(
             logits,
-            batch.extras["target"],
+            batch.targets["target"],
             batch.weight,
             temperature=as_like(self.temperature, logits),
-            cap=max(self.cap, 1 / batch.extras["target"].shape[-2]),
+            cap=max(self.cap, 1 / batch.targets["target"].shape[-2]),
         )
 
 
@@ -120,19 +214,32 @@ class DirichletTerm(Term):
     """EnD²: likelihood of the teachers' probabilities under the student's Dirichlet.
 
     The temperature stays where it is for the first half of the epochs and then goes to 1
-    in a straight line, as a schedule that lets a flat Dirichlet find its way.
+    in a straight line, as a schedule that lets a flat Dirichlet find its way (Malinin,
+    Mlodozeniec and Gales, 2020).
+
+    Parameters
+    ----------
+    temperature : float or None, default=None
+        The temperature `T` of the first half.
+
+    Examples
+    --------
+    >>> from skensemble.objectives import DirichletTerm
+    >>> DirichletTerm(temperature=10.0)
+    DirichletTerm(temperature=10.0)
     """
 
-    temperature: float = 4.0
+    temperature: float | None = None
 
     scalars: ClassVar[tuple[str, ...]] = ("temperature",)
     follows_progress: ClassVar[bool] = True
+    _parameter_constraints: ClassVar[dict[str, Any]] = {"temperature": [POSITIVE, None]}
 
     def targets(self, teacher: Tensor) -> dict[str, Tensor]:
         return {"target": teacher.softmax(-1)}
 
     def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
-        target = batch.extras["target"]
+        target = batch.targets["target"]
         left = min(1.0, 2.0 * (1.0 - batch.progress))
         temperature = 1.0 + left * (as_like(self.temperature, logits) - 1.0)
         return losses.dirichlet_nll(logits, target, batch.weight, temperature=temperature)
@@ -140,18 +247,33 @@ class DirichletTerm(Term):
 
 @dataclass(frozen=True, eq=False)
 class ProxyDirichletTerm(Term):
-    """Proxy-EnD²: KL divergence from the Dirichlet that fits the teachers best."""
+    """Proxy-EnD²: KL divergence from the Dirichlet that fits the teachers best.
+
+    Ryabinin, Malinin and Gales (2021).
+
+    Parameters
+    ----------
+    reverse : bool, default=True
+        Whether the divergence is that of the student from the fitted Dirichlet.
+
+    Examples
+    --------
+    >>> from skensemble.objectives import ProxyDirichletTerm
+    >>> ProxyDirichletTerm()
+    ProxyDirichletTerm(reverse=True)
+    """
 
     reverse: bool = True
 
     reads_logits: ClassVar[bool] = True
+    _parameter_constraints: ClassVar[dict[str, Any]] = {"reverse": ["boolean"]}
 
     def targets(self, teacher: Tensor) -> dict[str, Tensor]:
         mean, precision = losses.proxy_dirichlet_target(teacher.softmax(-1))
         return {"mean": mean, "precision": precision}
 
     def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
-        mean, precision = batch.extras["mean"], batch.extras["precision"]
+        mean, precision = batch.targets["mean"], batch.targets["precision"]
         return losses.proxy_dirichlet(logits, mean, precision, batch.weight, reverse=self.reverse)
 
     def log_proba(self, logits: Tensor) -> Tensor:
@@ -161,142 +283,69 @@ class ProxyDirichletTerm(Term):
 
 @dataclass(frozen=True, eq=False)
 class ConfidenceTerm(Term):
-    """CWTM: the labels, each row weighed by the teacher's largest probability."""
+    """CWTM: the labels, each row weighed by the teacher's largest probability.
 
-    temperature: float = 1.0
+    Furlanello et al. (2018).
+
+    Parameters
+    ----------
+    temperature : float or None, default=None
+        Of the probabilities.
+
+    Examples
+    --------
+    >>> from skensemble.objectives import ConfidenceTerm
+    >>> ConfidenceTerm(temperature=1.0)
+    ConfidenceTerm(temperature=1.0)
+    """
+
+    temperature: float | None = None
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {"temperature": [POSITIVE, None]}
 
     def targets(self, teacher: Tensor) -> dict[str, Tensor]:
-        return {"confidence": losses.soften(teacher, self.temperature).amax(-1)}
+        temperature: Any = self.temperature
+        return {"confidence": losses.soften(teacher, temperature).amax(-1)}
 
     def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
-        weight = batch.extras["confidence"]
+        weight = batch.targets["confidence"]
         weight = weight if batch.weight is None else weight * batch.weight
         return losses.cross_entropy(logits, batch.y, weight)
 
 
 @dataclass(frozen=True, eq=False)
-class PermutedTerm(LabelTerm):
-    """DKPP: the teacher's probabilities, all but the largest permuted in each row."""
+class PermutedTerm(Term):
+    """DKPP: `LabelTerm` with all probabilities but the largest permuted in each row.
 
+    Furlanello et al. (2018).
+
+    Parameters
+    ----------
+    temperature : float or None, default=None
+        The temperature `T`.
+    seed : int, default=0
+        Of the permutations.
+
+    Examples
+    --------
+    >>> from skensemble.objectives import PermutedTerm
+    >>> PermutedTerm(seed=1)
+    PermutedTerm(temperature=None, seed=1)
+    """
+
+    temperature: float | None = None
     seed: int = 0
 
+    scalars: ClassVar[tuple[str, ...]] = ("temperature",)
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "temperature": [POSITIVE, None],
+        "seed": [Interval(numbers.Integral, 0, None, closed="left")],
+    }
+
     def targets(self, teacher: Tensor) -> dict[str, Tensor]:
+        target = LabelTerm(self.temperature).targets(teacher)["target"]
         draw = torch.Generator().manual_seed(self.seed)
-        target = super().targets(teacher)["target"]
         return {"target": losses.permute_dark_knowledge(target, draw)}
 
-
-class LayerTerm(Term):
-    """Compares layers of the student with layers of each teacher network."""
-
-    uses_layers: ClassVar[bool] = True
-
     def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
-        total: Any = 0.0
-        for number, (key, student) in enumerate(batch.features.items()):
-            teachers = batch.extras[key]
-            n_teachers = teachers.shape[2]
-            for at in range(n_teachers):
-                one = self._compare(student, teachers[:, :, at], batch, number, at)
-                total = total + one / n_teachers
-        return total
-
-    @abstractmethod
-    def _compare(
-        self, student: Tensor, teacher: Tensor, batch: Batch, number: int, at: int
-    ) -> Tensor:
-        """Return the disagreement in layer `number` with the teacher network `at`."""
-
-
-@dataclass(frozen=True, eq=False)
-class RegressedTerm(LayerTerm):
-    """Maps the student's channels to the teacher's by a learned linear map."""
-
-    regressors: tuple[Any, ...] = ()
-
-    def start(
-        self, seeds: Sequence[int], taps: Sequence[Tap], shapes: dict[str, Any], dtype: torch.dtype
-    ) -> Term:
-        """Draw one map a layer, of shape (member, teacher, its channels, the student's)."""
-        regressors = []
-        for number, tap in enumerate(taps):
-            student, (n_teachers, *teacher) = shapes["features"][tap.key], shapes["extras"][tap.key]
-            if student[1:] != tuple(teacher[1:]):
-                raise ValueError(
-                    f"Layer {tap.key!r} must have the same height and width in student and "
-                    f"teacher. Got {tuple(student)} and {tuple(teacher)}; choose other 'layers'."
-                )
-            bound = student[0] ** -0.5
-            size = (n_teachers, teacher[0], student[0])
-            drawn = []
-            for seed in seeds:
-                draw = torch.Generator().manual_seed(seed + number)
-                drawn.append(torch.rand(size, generator=draw, dtype=dtype) * 2 * bound - bound)
-            regressors.append(torch.nn.Parameter(torch.stack(drawn).to(shapes["device"])))
-        return replace(self, regressors=tuple(regressors))
-
-    def _regress(self, student: Tensor, number: int, at: int) -> Tensor:
-        weight = self.regressors[number][:, at]
-        flat = student.flatten(3) if student.dim() > 3 else student.unsqueeze(-1)
-        mapped = torch.einsum("moc,mbcp->mbop", weight, flat)
-        return mapped.reshape(*mapped.shape[:3], *student.shape[3:])
-
-
-@dataclass(frozen=True, eq=False)
-class FeatureTerm(RegressedTerm):
-    """``‖t/‖t‖₂ − R(s)/‖R(s)‖₂‖₁`` of feature maps (Park, Yoo and Kwak, 2020, eq. 2)."""
-
-    def _compare(
-        self, student: Tensor, teacher: Tensor, batch: Batch, number: int, at: int
-    ) -> Tensor:
-        mapped = self._regress(student, number, at)
-        return losses.feature_distillation(mapped, teacher, batch.weight)
-
-
-@dataclass(frozen=True, eq=False)
-class HintTerm(RegressedTerm):
-    """Mean of ``(R(s) − t)²`` (FitNets: Romero et al., 2015)."""
-
-    def _compare(
-        self, student: Tensor, teacher: Tensor, batch: Batch, number: int, at: int
-    ) -> Tensor:
-        return losses.hint(self._regress(student, number, at), teacher, batch.weight)
-
-
-@dataclass(frozen=True, eq=False)
-class AttentionTerm(LayerTerm):
-    """Difference of normalised maps of mean squared activation (Zagoruyko, 2017)."""
-
-    def _compare(
-        self, student: Tensor, teacher: Tensor, batch: Batch, number: int, at: int
-    ) -> Tensor:
-        if student.dim() == 5:
-            size = (
-                min(student.shape[3], teacher.shape[3]),
-                min(student.shape[4], teacher.shape[4]),
-            )
-            student = losses.match_size(student, size)
-            teacher = losses.match_size(teacher, size)
-        maps = losses.attention_map(student), losses.attention_map(teacher)
-        if maps[0].shape[-1] != maps[1].shape[-1]:
-            raise ValueError(
-                "Attention maps of student and teacher must have one size; vectors are not "
-                f"pooled. Got {maps[0].shape[-1]} and {maps[1].shape[-1]} numbers; choose layers "
-                "of feature maps, or of one width."
-            )
-        return losses.attention_transfer(*maps, batch.weight)
-
-
-@dataclass(frozen=True, eq=False)
-class RelationTerm(LayerTerm):
-    """Distances and angles between rows (RKD: Park, Kim, Lu and Cho, 2019)."""
-
-    distance: float = 25.0
-    angle: float = 50.0
-
-    def _compare(
-        self, student: Tensor, teacher: Tensor, batch: Batch, number: int, at: int
-    ) -> Tensor:
-        return losses.relation(
-            student, teacher, batch.weight, distance=self.distance, angle=self.angle
-        )
+        return LabelTerm(self.temperature)(logits, batch)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from sklearn.base import clone
 from sklearn.utils.validation import check_memory
 from skorch import NeuralNetClassifier
 from torch import Tensor, nn
@@ -30,9 +31,10 @@ from skensemble._recipes.recipe import Recipe, Start
 from skensemble._recipes.wraps import Cut, Slimming
 from skensemble._seeding import Purpose, member_seed, purpose_seed, root_seed
 from skensemble.distillation.classifier import DistilledClassifier
-from skensemble.distillation.files import with_teacher
+from skensemble.distillation.files import params_with_teacher
 from skensemble.ensembles.ensemble import DeepEnsembleClassifier
 from skensemble.ensembles.network import NetworkClassifier
+from skensemble.objectives.names import read_term
 from skensemble.pruning.choosing import How, Operation, Widths
 from skensemble.pruning.costs import Change, costs
 from skensemble.pruning.files import from_state, to_state
@@ -46,9 +48,6 @@ __all__ = ["PrunedClassifier"]
 
 # The seed of what is remembered, where nobody has set one.
 _FIXED_SEED = 0
-
-
-_LESSON = ("objective", "temperature", "alpha", "beta")
 
 
 @in_files
@@ -116,7 +115,7 @@ class PrunedClassifier(BaseNetworkClassifier):
     alpha : float, default=0.9
         As in `DistilledClassifier`.
     beta : float or "auto", default="auto"
-        As in `DistilledClassifier`.
+        Weight of the objective's term, where it has one.
     memory : str, joblib.Memory or None, default=None
         Where unpruned networks and teachers are remembered, so that candidates of a search that
         differ in `keep` share one a fold. A ``random_state=None`` is then a fixed number.
@@ -211,10 +210,11 @@ class PrunedClassifier(BaseNetworkClassifier):
             None,
         ],
         "distill": [StrOptions(set(PROTOCOLS)), None],
+        "beta": [Interval(numbers.Real, 0, None, closed="left"), StrOptions({"auto"})],
         **{
             name: DistilledClassifier._parameter_constraints[name]
             for name in (
-                "teacher", "objective", "temperature", "alpha", "beta", "memory", "class_weight",
+                "teacher", "objective", "temperature", "alpha", "memory", "class_weight",
                 "stack", "n_jobs", "precision", "random_state", "verbose",
             )
         },
@@ -368,12 +368,22 @@ class PrunedClassifier(BaseNetworkClassifier):
         return Protocol(
             self.distill,
             self.teacher,
-            {name: getattr(self, name) for name in _LESSON},
+            {
+                "objective": self._weighed_objective(),
+                "temperature": self.temperature,
+                "alpha": self.alpha,
+            },
             slimmed(self.strength) if self.method == "slimming" else _same,
             self.precision,
             check_memory(self.memory),
             self.verbose,
         )
+
+    def _weighed_objective(self) -> Any:
+        """Return the objective with the weight of its term, where it has one."""
+        if self.beta == "auto" or read_term(self.objective).weight is None:
+            return self.objective
+        return clone(read_term(self.objective)).set_params(weight=self.beta)
 
     def _check_unpruned(self, unpruned: Any) -> list[NetworkClassifier]:
         if not is_estimator(unpruned):
@@ -512,7 +522,7 @@ class PrunedClassifier(BaseNetworkClassifier):
 
     @classmethod
     def _params_of(cls, about: dict[str, Any]) -> dict[str, Any]:
-        return super()._params_of(with_teacher(about))
+        return super()._params_of(params_with_teacher(about))
 
     def _to_state(self) -> State:
         return to_state(self)

@@ -48,7 +48,7 @@ class Protocol:
     teacher : classifier or None
         Who teaches, where not a network of the same recipe.
     lesson : dict
-        ``objective``, ``temperature``, ``alpha`` and ``beta`` of `DistilledClassifier`.
+        ``objective``, ``temperature`` and ``alpha`` of `DistilledClassifier`.
     change : callable
         What is done to the recipe of the unpruned network, such as network slimming.
     precision : str or None
