@@ -35,7 +35,7 @@ from skensemble.distillation.files import params_with_teacher
 from skensemble.ensembles.ensemble import DeepEnsembleClassifier
 from skensemble.ensembles.network import NetworkClassifier
 from skensemble.objectives.names import read_term
-from skensemble.pruning.choosing import How, Operation, Widths
+from skensemble.pruning.choosing import Operation, PruningSettings, Widths
 from skensemble.pruning.costs import Change, costs
 from skensemble.pruning.files import from_state, to_state
 from skensemble.pruning.finetuning import tuned
@@ -413,7 +413,7 @@ class PrunedClassifier(BaseNetworkClassifier):
         self, networks: list[NetworkClassifier], data: FitData
     ) -> tuple[list[Operation], list[Recipe]]:
         """Plan what is taken out of each network, and return the recipes of what is left."""
-        how = How(
+        how = PruningSettings(
             self.method, self.keep, tuple(self.skip), self.layers, self.threshold, self.coupled,
             self.min_channels, self.round_to,
         )  # fmt: skip
