@@ -8,8 +8,7 @@ import joblib
 import numpy as np
 import pytest
 import torch
-from nets import SmallCNN, assert_same_network, make_images, make_net, make_points, weights_of
-from skensemble.distillation.old_files import upgrade_params
+from nets import assert_same_network, make_images, make_net, make_points, weights_of
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 
@@ -19,12 +18,12 @@ from skensemble import (
     DeepEnsembleClassifier,
     DistilledClassifier,
     NTKClassifier,
-    PrunedClassifier,
     StackedGridSearchCV,
     objectives,
 )
 from skensemble._data.batches import Batch
 from skensemble._engine import training
+from skensemble.distillation.files import upgrade_params
 from skensemble.objectives import (
     AdaptiveTerm,
     AttentionTerm,
@@ -311,14 +310,3 @@ def test_files_of_format_1_have_their_flat_parameters(params, expected):
     altered = upgrade_params({**flat, **params, "perturbation": "ods", "step": 0.1})
     assert altered["perturbation"] == ODS(0.1)
     assert upgrade_params(got) is got
-
-
-def test_pruning_maps_beta_to_the_weight_of_the_term():
-    X, y = make_images()
-    one, other = (
-        PrunedClassifier(
-            make_net(SmallCNN, max_epochs=1), distill="self", random_state=0, **own
-        ).fit(X, y)
-        for own in ({"objective": "hint", "beta": 2.0}, {"objective": HintTerm(2.0)})
-    )
-    np.testing.assert_array_equal(one.predict_proba(X), other.predict_proba(X))
