@@ -33,7 +33,6 @@ PENDING = {
     ("_files", "ensembles"),
     ("_files", "ntk"),
     ("_files", "pruning"),
-    ("distillation", "ntk"),
 }
 
 

@@ -7,37 +7,34 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from sklearn.utils.validation import check_memory
 from torch import Tensor
 
 from skensemble._base.augmenting import augment
 from skensemble._base.errors import MemberDivergedError
-from skensemble._base.fitted import is_fitted
-from skensemble._data.rows import FitData, joined
+from skensemble._data.rows import FitData
 from skensemble._engine.members import Member
 from skensemble._engine.training import Training
 from skensemble._fits.given import Given, Steps
 from skensemble._fits.running import fit_alone
-from skensemble._fits.subfit import Subfit
 from skensemble._forgotten import ForgottenRecipe
 from skensemble._parameters import refuse_inner
 from skensemble._private import HasMethods, Interval, StrOptions, fit_context
 from skensemble._recipes.recipe import Recipe
 from skensemble._seeding import Purpose, member_seed, purpose_seed, root_seed
 from skensemble.augmentation.names import CONSTRAINTS
-from skensemble.distillation.kernels import check_kernel_student, kernel_student
+from skensemble.distillation.kernels import check_kernel_student, kernel_student, learns_targets
 from skensemble.distillation.lesson import Lesson, shares
 from skensemble.distillation.students import StudentClassifier
 from skensemble.distillation.teachers import (
     check_given_logits,
+    find_teacher,
     member_recipe,
-    ready_to_fit,
     teacher_logits,
 )
+from skensemble.distillation.unlabelled import add_unlabelled
 from skensemble.ensembles.batch_ensemble import BatchEnsembleClassifier
-from skensemble.ntk.classifier import NTKClassifier
 from skensemble.objectives import Objective, Term
 from skensemble.objectives.distilled import SharedWeights, WithDiversity
 from skensemble.objectives.names import TERMS, read_term
@@ -292,9 +289,10 @@ class DistilledClassifier(StudentClassifier):
         return member_recipe(self.teacher) if self.student is None else self.student
 
     def _steps(self, given: Given) -> Steps:
+        read_term(self.objective), read_perturbation(self.perturbation)  # before anything is fitted
         root = root_seed(self.random_state)
         source = self._recipe_source()
-        if isinstance(source, NTKClassifier):
+        if learns_targets(source):
             yield from self._teach_kernels(source, given, root)
             return
         many = source if isinstance(source, BatchEnsembleClassifier) else None
@@ -317,7 +315,10 @@ class DistilledClassifier(StudentClassifier):
     ) -> tuple[FitData, Objective]:
         """Return what students minimise, and their data with what the teacher says."""
         lesson = self._lesson(recipe, given)
-        data = self._add_unlabelled(data, given)
+        in_shape = tuple(data.X.shape[1:])
+        data = add_unlabelled(
+            data, given, self.classes_, lambda X: self._check_X(X, reset=False, in_shape=in_shape)
+        )
         data, objective = lesson.teach(recipe, data, given, recipe.objective())
         if recipe.shares_layers:
             objective = SharedWeights(objective, recipe.n_members)
@@ -384,7 +385,7 @@ class DistilledClassifier(StudentClassifier):
     def _seeds(self, root: int) -> list[int]:
         return [root, *(member_seed(root, number) for number in range(1, self.n_students))]
 
-    def _teach_kernels(self, source: NTKClassifier, given: Given, root: int) -> Steps:
+    def _teach_kernels(self, source: Any, given: Given, root: int) -> Steps:
         """Let kernel machines learn the teacher's probabilities, in closed form."""
         averaging = "proba" if self.averaging == "auto" else self.averaging
         term = read_term(self.objective).bind(2, float(self.temperature), averaging)
@@ -410,46 +411,13 @@ class DistilledClassifier(StudentClassifier):
         """Return the teacher if it is fitted, or have it fitted on the rows of this fit."""
         if given.options.get("teacher_logits") is not None:
             return None
-        if isinstance(self.teacher, ForgottenRecipe):
-            raise ValueError(
-                "The file this estimator was loaded from does not hold its teacher. It can "
-                "predict; to fit it, bring a teacher with set_params(teacher=...) or pass "
-                "'teacher_logits'."
-            )
-        if self.teacher is not None and is_fitted(self.teacher):
-            return self.teacher
         weight = given.sample_weight if self.class_weight is None else data.weight
         memory = check_memory(self.memory)
         seed = purpose_seed(root, Purpose.TEACHER)
         if self.random_state is None and memory.location is not None:
             seed = _FIXED_SEED
-        teacher = ready_to_fit(self.teacher, self._recipe_source(), seed)
-        wanted = Subfit(teacher, replace(given, sample_weight=weight, options={}), memory)
-        yield wanted
-        return wanted.result
-
-    def _add_unlabelled(self, data: FitData, given: Given) -> FitData:
-        """Append rows without labels to those that the student sees."""
-        more = given.options.get("X_unlabelled")
-        if more is None:
-            return data
-        n_rows = len(data.X)
-
-        def join() -> tuple[Any, np.ndarray, np.ndarray]:
-            X = self._check_X(more, reset=False, in_shape=tuple(data.X.shape[1:]))
-            labelled = np.repeat(np.array([1.0, 0.0]), [n_rows, len(X)])
-            y = np.concatenate([data.y, np.zeros(len(X), data.y.dtype)])
-            return joined(data.X, X), y, labelled
-
-        X, y, labelled = given.recall(("joined", tuple(self.classes_)), join)
-        weight = data.weight
-        if weight is not None:
-            weight = np.concatenate([weight, np.ones(len(X) - n_rows, weight.dtype)])
-        rows = np.concatenate([data.rows, np.arange(n_rows, len(X))])
-        valid = data.valid
-        if valid is not None and valid.X is data.X:
-            valid = replace(valid, X=X, y=y, weight=weight, labelled=labelled)
-        return replace(data, X=X, y=y, weight=weight, rows=rows, valid=valid, labelled=labelled)
+        given = replace(given, sample_weight=weight, options={})
+        return (yield from find_teacher(self.teacher, self._recipe_source(), given, seed, memory))
 
     def _how_to_read(self, n_classes: int) -> Callable[[Tensor], Tensor] | None:
         term = read_term(self.objective)

@@ -18,12 +18,11 @@ from skensemble._private import Interval, StrOptions, fit_context
 from skensemble._recipes.recipe import Recipe
 from skensemble._seeding import Purpose, member_seed, purpose_seed, root_seed
 from skensemble.augmentation.names import CONSTRAINTS
-from skensemble.distillation.kernels import check_no_batches, kernel_student
+from skensemble.distillation.kernels import check_no_batches, kernel_student, learns_targets
 from skensemble.distillation.lesson import Lesson
 from skensemble.distillation.students import StudentClassifier
 from skensemble.distillation.teachers import teacher_logits
 from skensemble.ensembles.network import NetworkClassifier
-from skensemble.ntk.classifier import NTKClassifier
 from skensemble.objectives import ConfidenceTerm, LabelTerm, Objective, PermutedTerm, Term
 
 __all__ = ["SelfDistiller"]
@@ -170,7 +169,7 @@ class SelfDistiller(StudentClassifier):
 
     def _steps(self, given: Given) -> Steps:
         root = root_seed(self.random_state)
-        if isinstance(self.estimator, NTKClassifier):
+        if learns_targets(self.estimator):
             yield from self._kernel_steps(self.estimator, given, root)
             return
         recipe, plain = self._prepare(self.estimator, given, root)
@@ -199,7 +198,7 @@ class SelfDistiller(StudentClassifier):
                 {name: one.history_[-1][name] for name in names} for one in generations
             ]
 
-    def _kernel_steps(self, source: NTKClassifier, given: Given, root: int) -> Steps:
+    def _kernel_steps(self, source: Any, given: Given, root: int) -> Steps:
         if self.variant != "label" or self.precision is not None:
             raise ValueError(
                 "Generations of an NTKClassifier learn probabilities in full precision: "

@@ -12,8 +12,11 @@ from torch import nn
 
 from skensemble._base.classifier import BaseNetworkClassifier
 from skensemble._base.features import evaluating, first_parameter
-from skensemble._base.fitted import unwrap
+from skensemble._base.fitted import is_fitted, unwrap
 from skensemble._data.rows import Rows
+from skensemble._fits.given import Given, Steps
+from skensemble._fits.subfit import Subfit
+from skensemble._forgotten import ForgottenRecipe
 from skensemble._recipes.recipe import run_networks
 from skensemble.ensembles.ensemble import DeepEnsembleClassifier
 from skensemble.ensembles.network import NetworkClassifier
@@ -40,6 +43,21 @@ def ready_to_fit(teacher: Any, student: Any, seed: int | None) -> Any:
         if name.split("__")[-1] in _SEED_NAMES and value is None
     }
     return teacher.set_params(**open_seeds)
+
+
+def find_teacher(teacher: Any, student: Any, given: Given, seed: int, memory: Any) -> Steps:
+    """Return a teacher that is fitted, or have it fitted on the rows of a fit."""
+    if isinstance(teacher, ForgottenRecipe):
+        raise ValueError(
+            "The file this estimator was loaded from does not hold its teacher. It can "
+            "predict; to fit it, bring a teacher with set_params(teacher=...) or pass "
+            "'teacher_logits'."
+        )
+    if teacher is not None and is_fitted(teacher):
+        return teacher
+    wanted = Subfit(ready_to_fit(teacher, student, seed), given, memory)
+    yield wanted
+    return wanted.result
 
 
 def member_recipe(teacher: Any) -> Any:

@@ -155,6 +155,7 @@ class NTKClassifier(FusedMembers):
     _averagings: ClassVar[tuple[str, ...]] = ("logit",)
     averaging: ClassVar[str] = "logit"
 
+    _learns_from = "targets"
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "estimator": "no_validation",
         "features": [StrOptions(set(OUTPUTS))],
