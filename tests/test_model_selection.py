@@ -37,7 +37,7 @@ from skensemble import (
     model_selection,
 )
 from skensemble._engine import training as _sharding
-from skensemble._fits import running as _fitting
+from skensemble._fits import subfit
 from skensemble.objectives import AdaptiveTerm, FeatureTerm, LabelTerm, TruncatedTerm
 
 ATOL = 1e-8
@@ -282,8 +282,8 @@ def test_foreign_and_frozen_teachers():
 def test_foreign_teachers_are_fitted_once_a_fold(monkeypatch):
     X, y = data()
     fits = []
-    fit = _fitting.fit_estimator
-    monkeypatch.setattr(_fitting, "fit_estimator", lambda *args: (fits.append(1), fit(*args))[1])
+    fit = subfit.fit_estimator
+    monkeypatch.setattr(subfit, "fit_estimator", lambda *args: (fits.append(1), fit(*args))[1])
     one = student().set_params(teacher=RandomForestClassifier(5))
     StackedGridSearchCV(one, {"temperature": [1.0, 4.0], "alpha": [0.5, 1.0]}, cv=3).fit(X, y)
     assert len(fits) == 4

@@ -25,7 +25,7 @@ from skensemble import (
 )
 from skensemble._data.batches import Batch
 from skensemble._engine import training
-from skensemble.distillation.old_files import upgrade_params
+from skensemble.distillation.files import upgrade_params
 from skensemble.objectives import (
     AdaptiveTerm,
     AttentionTerm,

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 from typing import Any
 
 import numpy as np
+from sklearn.utils import check_consistent_length, compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
 from torch import Tensor
 
+from skensemble._private import check_sample_weight, check_y
 
-def _slices_only(X: Any) -> bool:
+# Numbers of an array store that are looked at in one go.
+_STORE_CHUNK = 1 << 18
+
+
+def is_store(X: Any) -> bool:
     """Whether `X` is an array store (HDF5, zarr, ...) that must not be read as a whole."""
     if isinstance(X, (np.ndarray, Tensor)) or hasattr(X, "iloc") or hasattr(X, "tocsr"):
         return False
@@ -17,7 +26,24 @@ def _slices_only(X: Any) -> bool:
     return all(hasattr(X, name) for name in ("shape", "dtype", "__getitem__", "__len__"))
 
 
-def _surely_finite(X: np.ndarray) -> bool:
+def check_store(X: Any) -> Any:
+    """Check an array store a chunk at a time."""
+    if len(X.shape) < 2 or len(X) == 0:
+        raise ValueError(
+            f"Expected an array of at least 2 axes and 1 row. Got shape={tuple(X.shape)}."
+        )
+    if np.dtype(X.dtype).kind not in "biuf":
+        raise ValueError(f"Input X must hold real numbers. Got the dtype {X.dtype} instead.")
+    step = max(1, _STORE_CHUNK // max(1, math.prod(X.shape[1:])))
+    for start in range(0, len(X) if np.dtype(X.dtype).kind == "f" else 0, step):
+        if not np.isfinite(np.asarray(X[start : start + step])).all():
+            raise ValueError(
+                f"Input X contains NaN or infinity in rows {start} to {start + step - 1}."
+            )
+    return X
+
+
+def surely_finite(X: np.ndarray) -> bool:
     """Whether one pass shows `X` to be finite; a "no" leaves the question open."""
     if not X.flags.c_contiguous:
         return False
@@ -26,5 +52,50 @@ def _surely_finite(X: np.ndarray) -> bool:
         return bool(np.isfinite(np.dot(flat, flat)))
 
 
-def _is_bytes(X: Any) -> bool:
+def is_bytes(X: Any) -> bool:
+    """Whether `X` holds unsigned bytes, as images do."""
     return getattr(X, "dtype", None) == np.uint8
+
+
+# -- labels and weights ----------------------------------------------------------------------
+
+
+def check_labels(y: Any, n_rows: int, estimator: Any) -> np.ndarray:
+    """Check labels as scikit-learn does."""
+    y = check_y(y, estimator=estimator)
+    check_consistent_length(range(n_rows), y)
+    check_classification_targets(y)
+    return y
+
+
+def check_weights(sample_weight: Any, n_rows: int, X: Any) -> np.ndarray | None:
+    """Check sample weights; they have the dtype that the networks compute in."""
+    if sample_weight is None:
+        return None
+    dtype = weight_dtype(X)
+    stand_in = np.empty((n_rows, 1), dtype=dtype)
+    return check_sample_weight(sample_weight, stand_in, dtype=dtype, ensure_non_negative=True)
+
+
+def weight_dtype(X: Any) -> Any:
+    """Return the dtype of weights beside `X`."""
+    return np.float64 if X.dtype == np.float64 else np.float32
+
+
+def weigh_classes(
+    class_weight: Any, weight: np.ndarray, y: np.ndarray, rows: np.ndarray, owner: str
+) -> np.ndarray:
+    """Multiply weights of `rows` with those of their classes."""
+    for label, value in class_weight.items() if isinstance(class_weight, dict) else ():
+        if not (isinstance(value, numbers.Real) and 0 <= float(value) < math.inf):
+            raise ValueError(
+                f"The 'class_weight' parameter of {owner} must have finite numbers of at least 0. "
+                f"Got {value!r} for the class {label!r} instead."
+            )
+    present = np.unique(y[rows])
+    by_class = compute_class_weight(
+        class_weight, classes=present, y=y[rows], sample_weight=weight[rows]
+    )
+    weight = weight.copy()
+    weight[rows] *= by_class[np.searchsorted(present, y[rows])]
+    return weight

@@ -86,7 +86,7 @@ def place_of(module: Any, modules: list[Any]) -> int | None:
 def member_entries(about: dict[str, Any]) -> list[dict[str, Any]]:
     """Return where members differ from their ensemble; older files had one recipe for all."""
     alike: dict[str, Any] = {"recipe": {}, "params": {}, "module": 0}
-    return about.get("members") or [alike] * len(about["numbers"])
+    return about.get("members") or [alike] * len(about["seeds"])
 
 
 def read_recipes(about: dict[str, Any], module: Any) -> tuple[Recipe, list[Recipe], list[Any]]:
@@ -183,6 +183,11 @@ def _of_format_1(about: dict[str, Any], cuts: list[Any]) -> dict[str, Any]:
     wraps = [[name, value] for name, value in around if value is not None]
     wraps += [["cut", {"cuts": one}] for one in cuts]
     return {**about, "wraps": wraps, "n_outputs": about["n_classes"]}
+
+
+def recipe_of(about: dict[str, Any], module: Any) -> Recipe:
+    """Rebuild a recipe of a known architecture."""
+    return _recipe(about, module, [])
 
 
 def rebuild_source(about: dict[str, Any], recipe: Recipe) -> Any:

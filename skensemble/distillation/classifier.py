@@ -8,14 +8,17 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
+from sklearn.base import clone
 from sklearn.utils.validation import check_memory
 from torch import Tensor
 
 from skensemble._base.augmenting import augment
 from skensemble._base.errors import MemberDivergedError
+from skensemble._base.states import plain_params
 from skensemble._data.rows import FitData
 from skensemble._engine.members import Member
 from skensemble._engine.training import Training
+from skensemble._files.registry import in_files
 from skensemble._fits.given import Given, Steps
 from skensemble._fits.running import fit_alone
 from skensemble._forgotten import ForgottenRecipe
@@ -24,7 +27,8 @@ from skensemble._private import HasMethods, Interval, StrOptions, fit_context
 from skensemble._recipes.recipe import Recipe
 from skensemble._seeding import Purpose, member_seed, purpose_seed, root_seed
 from skensemble.augmentation.names import CONSTRAINTS
-from skensemble.distillation.kernels import check_kernel_student, kernel_student, learns_targets
+from skensemble.distillation.files import describe_lesson, rebuild_lesson
+from skensemble.distillation.kernels import check_kernel_student, kernel_student
 from skensemble.distillation.lesson import Lesson, shares
 from skensemble.distillation.students import StudentClassifier
 from skensemble.distillation.teachers import (
@@ -35,6 +39,7 @@ from skensemble.distillation.teachers import (
 )
 from skensemble.distillation.unlabelled import add_unlabelled
 from skensemble.ensembles.batch_ensemble import BatchEnsembleClassifier
+from skensemble.ensembles.ensemble import DeepEnsembleClassifier
 from skensemble.objectives import Objective, Term
 from skensemble.objectives.distilled import SharedWeights, WithDiversity
 from skensemble.objectives.names import TERMS, read_term
@@ -47,6 +52,7 @@ __all__ = ["DistilledClassifier"]
 _FIXED_SEED = 0
 
 
+@in_files
 class DistilledClassifier(StudentClassifier):
     """One network that learns from a teacher: an ensemble, or any other classifier.
 
@@ -169,6 +175,8 @@ class DistilledClassifier(StudentClassifier):
     True
     """
 
+    _recipe_parameter = "student"
+    _members_attribute = "estimators_"
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "teacher": [HasMethods(["fit", "predict"]), ForgottenRecipe, None],
         "student": "no_validation",
@@ -292,7 +300,7 @@ class DistilledClassifier(StudentClassifier):
         read_term(self.objective), read_perturbation(self.perturbation)  # before anything is fitted
         root = root_seed(self.random_state)
         source = self._recipe_source()
-        if learns_targets(source):
+        if getattr(source, "_learns_targets", False):
             yield from self._teach_kernels(source, given, root)
             return
         many = source if isinstance(source, BatchEnsembleClassifier) else None
@@ -422,6 +430,28 @@ class DistilledClassifier(StudentClassifier):
     def _how_to_read(self, n_classes: int) -> Callable[[Tensor], Tensor] | None:
         term = read_term(self.objective)
         return term.log_proba if term.reads_logits and shares(term, self.alpha)[1] > 0 else None
+
+    def _with_recipe(self, change: Callable[[Recipe], Recipe]) -> Any:
+        if self.teacher is not None:
+            return super()._with_recipe(change)
+        # Whose teacher would be an ensemble of the changed recipe.
+        teacher = DeepEnsembleClassifier(self.student, 5)
+        return clone(self).set_params(teacher=teacher)._with_recipe(change)
+
+    # -- files ---------------------------------------------------------------------------
+
+    def _plain_params(self) -> dict[str, Any]:
+        params = self.get_params(deep=False)
+        del params["student"]
+        return plain_params(describe_lesson(params))
+
+    @classmethod
+    def _params_of(cls, about: dict[str, Any]) -> dict[str, Any]:
+        return super()._params_of(rebuild_lesson(about))
+
+    def _take_found(self, found: dict[str, Any], path: Any) -> None:
+        super()._take_found(found, path)
+        self.teacher_ = None
 
     def __sklearn_is_fitted__(self) -> bool:
         """Tell whether there are students to predict with."""

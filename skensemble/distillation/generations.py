@@ -9,16 +9,18 @@ import torch
 
 from skensemble._base.augmenting import augment
 from skensemble._base.errors import MemberDivergedError
+from skensemble._base.estimator import inside
 from skensemble._data.rows import FitData
 from skensemble._engine.members import Member
 from skensemble._engine.training import Training
+from skensemble._files.registry import in_files
 from skensemble._fits.given import Given, Steps
 from skensemble._fits.running import fit_alone
 from skensemble._private import Interval, StrOptions, fit_context
 from skensemble._recipes.recipe import Recipe
 from skensemble._seeding import Purpose, member_seed, purpose_seed, root_seed
 from skensemble.augmentation.names import CONSTRAINTS
-from skensemble.distillation.kernels import check_no_batches, kernel_student, learns_targets
+from skensemble.distillation.kernels import check_no_batches, kernel_student
 from skensemble.distillation.lesson import Lesson
 from skensemble.distillation.students import StudentClassifier
 from skensemble.distillation.teachers import teacher_logits
@@ -28,6 +30,7 @@ from skensemble.objectives import ConfidenceTerm, LabelTerm, Objective, Permuted
 __all__ = ["SelfDistiller"]
 
 
+@in_files
 class SelfDistiller(StudentClassifier):
     """A network taught by its own earlier self, again and again: born-again networks.
 
@@ -99,6 +102,8 @@ class SelfDistiller(StudentClassifier):
     3
     """
 
+    _members_attribute = "generations_"
+    _found = ("generation_scores_",)
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "estimator": "no_validation",
         "n_generations": [Interval(numbers.Integral, 1, None, closed="left")],
@@ -169,7 +174,7 @@ class SelfDistiller(StudentClassifier):
 
     def _steps(self, given: Given) -> Steps:
         root = root_seed(self.random_state)
-        if learns_targets(self.estimator):
+        if getattr(self.estimator, "_learns_targets", False):
             yield from self._kernel_steps(self.estimator, given, root)
             return
         recipe, plain = self._prepare(self.estimator, given, root)
@@ -245,6 +250,14 @@ class SelfDistiller(StudentClassifier):
         if self.variant == "dkpp":
             return PermutedTerm(temperature, seed=purpose_seed(seed, Purpose.PERMUTE))
         return LabelTerm(temperature)
+
+    def _with_members(self, members: list[Any]) -> Any:
+        twin = super()._with_members(members)
+        twin.generation_scores_ = None
+        return twin
+
+    def _prunable(self) -> list[Any]:
+        return [network for one in self._students() for network in inside(one, self)]
 
     def __sklearn_is_fitted__(self) -> bool:
         """Tell whether there are generations to predict with."""

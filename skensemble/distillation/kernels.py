@@ -12,11 +12,6 @@ from skensemble._fits.given import Given, Steps
 from skensemble.objectives import LabelTerm, Term
 
 
-def learns_targets(source: Any) -> bool:
-    """Whether a recipe's owner is fitted to a target for every row, not to batches."""
-    return getattr(source, "_learns_from", "batches") == "targets"
-
-
 def kernel_student(
     source: Any,
     seed: int,

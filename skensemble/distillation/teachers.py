@@ -66,20 +66,14 @@ def member_recipe(teacher: Any) -> Any:
     if isinstance(inner, NeuralNetClassifier):
         return clone(inner)
     if isinstance(inner, BaseNetworkClassifier):  # not yet fitted perhaps
-        for name in ("estimator", "student"):
-            if hasattr(inner, name):
-                return getattr(inner, name)
+        return getattr(inner, inner._recipe_parameter)
     return None
 
 
 def count_teachers(teacher: Any) -> int:
     """Return how many networks a teacher's logits have."""
     inner = unwrap(teacher)
-    if not isinstance(inner, BaseNetworkClassifier):
-        return 1
-    if getattr(inner, "joint", False) or getattr(inner, "combine", None) == "sum":
-        return 1
-    return sum(getattr(network, "n_members", 1) for network in inner._networks())
+    return inner._count_voices() if isinstance(inner, BaseNetworkClassifier) else 1
 
 
 # -- logits ------------------------------------------------------------------------------

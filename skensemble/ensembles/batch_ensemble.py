@@ -17,6 +17,7 @@ from skensemble._base.single import SingleModule
 from skensemble._engine.members import Member
 from skensemble._engine.net import MemberResult
 from skensemble._engine.training import Training
+from skensemble._files.registry import in_files
 from skensemble._fits.given import Given, Steps
 from skensemble._fits.running import fit_alone
 from skensemble._private import Interval, Options, StrOptions, fit_context
@@ -30,6 +31,7 @@ from skensemble.objectives.distilled import SharedWeights
 __all__ = ["BatchEnsembleClassifier"]
 
 
+@in_files
 class BatchEnsembleClassifier(SingleModule, FusedMembers):
     """An ensemble at nearly the parameters of one network: rank-one members (BatchEnsemble).
 
@@ -231,7 +233,7 @@ class BatchEnsembleClassifier(SingleModule, FusedMembers):
             precision=self.precision,
             random_state=self.random_state,
         )
-        self._share_labels(network)
+        self._share_fitted(network)
         state = self.module_.merged(merge).cpu().state_dict()
         network._set_result(self._recipe.without(Rank1), MemberResult(state, self.history_))
         return network
@@ -252,6 +254,15 @@ class BatchEnsembleClassifier(SingleModule, FusedMembers):
     def _read(self, logits: Tensor) -> Tensor:
         """Turn logits into log-probabilities."""
         return logits.log_softmax(-1)
+
+    def _prunable(self) -> list[Any]:
+        if self.merge is None:
+            raise ValueError(
+                "The members of a BatchEnsembleClassifier share their weights, so that none can "
+                "be pruned by itself. Set merge='factor-mean' to prune the network they are "
+                "folded into."
+            )
+        return [self.merged_]
 
     def __len__(self) -> int:
         check_is_fitted(self)

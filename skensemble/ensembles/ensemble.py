@@ -20,6 +20,7 @@ from skensemble._data.rows import FitData
 from skensemble._engine.members import Member
 from skensemble._engine.net import MemberResult
 from skensemble._engine.training import Training
+from skensemble._files.registry import in_files
 from skensemble._fits.given import Given, Steps
 from skensemble._fits.running import fit_alone
 from skensemble._private import Interval, RealNotInt, StrOptions, fit_context
@@ -32,6 +33,7 @@ from skensemble.objectives.base import SumCrossEntropy
 __all__ = ["DeepEnsembleClassifier"]
 
 
+@in_files
 class DeepEnsembleClassifier(FusedMembers):
     """Networks of one architecture that differ by their seed, fused into one classifier.
 
@@ -115,6 +117,8 @@ class DeepEnsembleClassifier(FusedMembers):
     """
 
     _averagings = ("auto", *AVERAGING)
+    _members_attribute = "estimators_"
+    _found = ("_root", "_numbers")
     _takes_other_rows = True
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **NetworkClassifier._parameter_constraints,
@@ -312,7 +316,7 @@ class DeepEnsembleClassifier(FusedMembers):
             precision=self.precision,
             random_state=seed,
         )
-        self._share_labels(member)
+        self._share_fitted(member)
         member._set_result(recipe, result)
         return member
 
@@ -358,3 +362,6 @@ class DeepEnsembleClassifier(FusedMembers):
 
     def _teaching(self, logits: Tensor) -> Tensor:
         return logits.mean(0, keepdim=True) if self.joint else logits
+
+    def _count_voices(self) -> int:
+        return 1 if self.joint else super()._count_voices()

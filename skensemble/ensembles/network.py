@@ -11,6 +11,7 @@ from skensemble._base.augmenting import augment
 from skensemble._base.single import SingleModule
 from skensemble._engine.members import Member
 from skensemble._engine.training import Training
+from skensemble._files.registry import in_files
 from skensemble._fits.given import Given, Steps
 from skensemble._fits.running import fit_alone
 from skensemble._private import StrOptions, fit_context
@@ -18,6 +19,7 @@ from skensemble._seeding import root_seed
 from skensemble.augmentation.names import CONSTRAINTS
 
 
+@in_files
 class NetworkClassifier(SingleModule):
     """One neural network that obeys scikit-learn's contract.
 

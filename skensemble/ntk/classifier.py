@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from skensemble._base.fusion import FusedMembers
 from skensemble._data.rows import FitData, Rows
 from skensemble._engine.net import MemberResult
+from skensemble._files.registry import in_files
 from skensemble._fits.given import Given, Steps
 from skensemble._fits.running import fit_alone
 from skensemble._private import Interval, StrOptions, fit_context
@@ -60,6 +61,7 @@ class _Problem:
         return kernel_of(self.gradients(seed), self.x, None, self.chunk_size)
 
 
+@in_files
 class NTKClassifier(FusedMembers):
     """Ridge regression on the gradients of a random network: its tangent kernel.
 
@@ -155,7 +157,9 @@ class NTKClassifier(FusedMembers):
     _averagings: ClassVar[tuple[str, ...]] = ("logit",)
     averaging: ClassVar[str] = "logit"
 
-    _learns_from = "targets"
+    _members_attribute = "estimators_"
+    _found = ("reg_", "temperature_", "layers_", "n_iter_")
+    _learns_targets = True
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "estimator": "no_validation",
         "features": [StrOptions(set(OUTPUTS))],
@@ -435,7 +439,7 @@ class NTKClassifier(FusedMembers):
         member = NetworkClassifier(
             self.estimator, class_weight=self.class_weight, random_state=seed
         )
-        self._share_labels(member)
+        self._share_fitted(member)
         member._set_result(recipe, result)
         return member
 
@@ -448,6 +452,9 @@ class NTKClassifier(FusedMembers):
 
     def _teaching(self, logits: Tensor) -> Tensor:
         return logits.mean(0, keepdim=True) if self.combine == "sum" else logits
+
+    def _count_voices(self) -> int:
+        return 1 if self.combine == "sum" else super()._count_voices()
 
     def __sklearn_is_fitted__(self) -> bool:
         """Tell whether there are networks to predict with."""

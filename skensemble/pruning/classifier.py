@@ -21,6 +21,8 @@ from skensemble._base.fitted import is_fitted, unwrap
 from skensemble._data.rows import FitData, Rows
 from skensemble._engine.members import SAMPLE_ROWS
 from skensemble._engine.net import MemberResult
+from skensemble._files.format import State
+from skensemble._files.registry import in_files
 from skensemble._fits.given import Given, Steps
 from skensemble._fits.running import fit_alone, side_by_side
 from skensemble._forgotten import ForgottenRecipe
@@ -29,11 +31,13 @@ from skensemble._recipes.recipe import Recipe, Start
 from skensemble._recipes.wraps import Cut, Slimming
 from skensemble._seeding import Purpose, member_seed, purpose_seed, root_seed
 from skensemble.distillation.classifier import DistilledClassifier
+from skensemble.distillation.files import rebuild_lesson
 from skensemble.ensembles.ensemble import DeepEnsembleClassifier
 from skensemble.ensembles.network import NetworkClassifier
 from skensemble.objectives.names import read_term
 from skensemble.pruning.choosing import How, Operation, Widths
 from skensemble.pruning.costs import Change, costs
+from skensemble.pruning.files import from_state, to_state
 from skensemble.pruning.finetuning import tuned
 from skensemble.pruning.members import exchange, is_estimator, networks_of, slimmed
 from skensemble.pruning.operation import plan_operation
@@ -46,6 +50,7 @@ __all__ = ["PrunedClassifier"]
 _FIXED_SEED = 0
 
 
+@in_files
 class PrunedClassifier(BaseNetworkClassifier):
     """Smaller networks: trained, relieved of what matters least, and trained on.
 
@@ -183,6 +188,7 @@ class PrunedClassifier(BaseNetworkClassifier):
     Change(before=17539, after=1315)
     """
 
+    _members_attribute = "estimators_"
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "estimator": "no_validation",
         "method": [StrOptions({"l1-filter", "slimming", "magnitude"}), callable, ForgottenRecipe],
@@ -489,7 +495,7 @@ class PrunedClassifier(BaseNetworkClassifier):
             precision=network.precision,
             random_state=network.random_state,
         )
-        self._share_labels(pruned)
+        self._share_fitted(pruned)
         pruned._reading = network._reading
         assert recipe.start.state is not None
         pruned._set_result(recipe, MemberResult(recipe.start.state))
@@ -511,6 +517,19 @@ class PrunedClassifier(BaseNetworkClassifier):
         self.left_alone_: dict[str, str] = operations[0].left_alone
 
     # -- predictions: those of the pruned estimator -----------------------------------------
+
+    # -- files ---------------------------------------------------------------------------
+
+    @classmethod
+    def _params_of(cls, about: dict[str, Any]) -> dict[str, Any]:
+        return super()._params_of(rebuild_lesson(about))
+
+    def _to_state(self) -> State:
+        return to_state(self)
+
+    @classmethod
+    def _from_state(cls, state: State) -> PrunedClassifier:
+        return from_state(cls, state)
 
     def __sklearn_is_fitted__(self) -> bool:
         """Tell whether there are pruned networks to predict with."""

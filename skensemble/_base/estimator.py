@@ -1,0 +1,283 @@
+"""What every estimator made of networks is, whatever their outputs mean.
+
+Outputs have the shape ``(member, sample, output)``. That some are logits of classes is said in
+`skensemble._base.classifier` alone.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, clone
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor, nn
+
+from skensemble._base.checks import check_store, is_bytes, is_store, surely_finite
+from skensemble._base.states import from_state, params_of, plain_params, to_state
+from skensemble._data.rows import Rows
+from skensemble._files.format import State
+from skensemble._fits.given import Given, Steps
+from skensemble._recipes.reading import read_recipe
+from skensemble._recipes.recipe import Recipe, run_networks
+
+# Numbers a prediction batch may hold, inputs and outputs alike; the activations of a
+# convolutional network are some fifty times as many.
+_CHUNK_NUMBERS = {"cpu": 1 << 18, "cuda": 1 << 22}
+_CHUNK_ROWS = 4096
+
+
+class BaseNetworks(BaseEstimator, ABC):
+    """Abstract estimator made of one or more fitted networks.
+
+    Attributes
+    ----------
+    _recipe : Recipe
+        Of its networks, bound to the data; the first one's where they differ.
+    _recipe_parameter : str
+        The parameter that holds what the user gave as the recipe.
+    _members_attribute : str or None
+        Where its fitted networks are; None for an estimator that is its own network.
+    _found : tuple of str
+        What `fit` found out and no network holds, as JSON says it.
+    _learns_targets : bool
+        Whether it is fitted in closed form to targets, and not batch by batch.
+    """
+
+    _recipe: Recipe
+    _recipe_parameter: ClassVar[str] = "estimator"
+    _members_attribute: ClassVar[str | None] = None
+    _found: ClassVar[tuple[str, ...]] = ()
+    _shared: ClassVar[tuple[str, ...]] = ("n_features_in_", "feature_names_in_")
+    _learns_targets: ClassVar[bool] = False
+    # Whether a train_split may bring rows to train on; not where a fit asks others about X.
+    _takes_other_rows: ClassVar[bool] = False
+
+    # -- data in -----------------------------------------------------------------------
+
+    def _share_fitted(self, other: BaseNetworks) -> None:
+        """Tell another estimator what `fit` found out about the data."""
+        for name in self._shared:
+            if hasattr(self, name):
+                setattr(other, name, getattr(self, name))
+
+    def _check_X(self, X: Any, reset: bool, in_shape: tuple[int, ...] | None = None) -> Any:
+        """Return `X` as an array of at least two axes, never copied if it is one already.
+
+        Samples must have the shape seen in `fit`, which is `in_shape` while that is running.
+        """
+        if isinstance(X, Tensor):
+            X = X.detach().cpu().numpy()
+        if not reset and in_shape is None:
+            in_shape = self._recipe.in_shape
+            if self._is_fine(X):
+                return X
+        if is_store(X):
+            X = check_store(X)
+            if reset:
+                self.n_features_in_ = int(X.shape[1])
+        else:
+            dtype = None if is_bytes(X) else [np.float64, np.float32]
+            X = validate_data(self, X, reset=reset, dtype=dtype, allow_nd=True)
+        if not reset and tuple(X.shape[1:]) != in_shape:
+            raise ValueError(
+                f"X has samples of shape {tuple(X.shape[1:])}, but {type(self).__name__} is "
+                f"expecting samples of shape {in_shape}."
+            )
+        return X
+
+    def _is_fine(self, X: Any) -> bool:
+        """Whether scikit-learn's checks, slow beside a small network, would pass `X` as is."""
+        return (
+            type(X) is np.ndarray
+            and X.dtype in (np.float32, np.float64)
+            and len(X) > 0
+            and tuple(X.shape[1:]) == self._recipe.in_shape
+            and not hasattr(self, "feature_names_in_")
+            and surely_finite(X)
+        )
+
+    @abstractmethod
+    def _steps(self, given: Given) -> Steps:
+        """Fit, yielding what is to be trained; see `skensemble._fits.running`."""
+
+    # -- outputs -------------------------------------------------------------------------
+
+    @abstractmethod
+    def _networks(self) -> Sequence[nn.Module]:
+        """Return the fitted modules, in evaluation mode."""
+
+    def _recipes(self) -> Sequence[Recipe]:
+        """Return the recipe of each fitted module."""
+        return [self._recipe] * len(self._networks())
+
+    def _outputs(self, X: Any) -> Iterator[tuple[slice, int, Tensor]]:
+        """Yield rows, how many there are in all, and outputs ``(member, sample, output)``."""
+        check_is_fitted(self)
+        X = self._check_X(X, reset=False)
+        modules, recipes = self._networks(), self._recipes()
+        parameter = next(modules[0].parameters(), torch.empty(0))
+        rows = Rows(X, self._recipe.dtype, parameter.device)
+        numbers = max(math.prod(X.shape[1:]), len(modules) * self._recipe.n_outputs)
+        budget = _CHUNK_NUMBERS.get(parameter.device.type, _CHUNK_NUMBERS["cpu"])
+        step = min(_CHUNK_ROWS, max(32, budget // numbers))
+        for start in range(0, len(rows), step):
+            where = slice(start, min(start + step, len(rows)))
+            with torch.inference_mode():
+                outputs = run_networks(modules, recipes, rows.slice(where.start, where.stop))
+                if not outputs.sum().isfinite():  # in one cheap pass; then look closely
+                    self._check_outputs(rows, where, outputs)
+            yield where, len(rows), outputs
+
+    def _check_outputs(self, rows: Rows, where: slice, outputs: Tensor) -> None:
+        """Refuse outputs that say nothing of a row."""
+        bad = ~self._say_something(outputs).all(0)
+        if bad.any():
+            rows.require_range(where.start, where.stop)
+            raise ValueError(
+                "The networks must put out finite numbers. Got NaN or infinity for row "
+                f"{where.start + int(bad.nonzero()[0])} of X instead; are its features scaled as "
+                "those that were learned?"
+            )
+
+    def _say_something(self, outputs: Tensor) -> Tensor:
+        """Return which outputs can be used, ``(member, sample)``."""
+        return outputs.isfinite().all(-1)
+
+    def _collect(self, X: Any, fuse: Callable[[Tensor], Tensor], axis: int = 0) -> np.ndarray:
+        """Apply `fuse` to the outputs of each chunk and join the results along `axis`."""
+        out: np.ndarray | None = None
+        with torch.inference_mode():
+            for where, n_rows, outputs in self._outputs(X):
+                part = fuse(outputs).cpu().numpy()
+                if part.shape[axis] == n_rows:
+                    return part
+                if out is None:
+                    shape = (*part.shape[:axis], n_rows, *part.shape[axis + 1 :])
+                    out = np.empty(shape, part.dtype)
+                out[(slice(None),) * axis + (where,)] = part
+        return np.asarray(out)
+
+    # -- the networks inside ---------------------------------------------------------------
+
+    def _recipe_source(self) -> Any:
+        """Return what the user gave as the recipe of a network."""
+        return getattr(self, self._recipe_parameter)
+
+    def _members(self) -> list[Any]:
+        """Return the fitted estimators inside, of one network each."""
+        return [self] if self._members_attribute is None else getattr(self, self._members_attribute)
+
+    def _with_members(self, members: list[Any]) -> Any:
+        """Return a fitted estimator that predicts with other networks."""
+        if self._members_attribute is None:
+            return members[0]
+        twin = copy.copy(self)
+        setattr(twin, self._members_attribute, members)
+        twin._recipe = members[0]._recipe
+        return twin
+
+    def _with_recipe(self, change: Callable[[Recipe], Recipe]) -> Any:
+        """Return an unfitted estimator whose networks have a changed recipe."""
+        source = self._recipe_source()
+        inside = isinstance(source, BaseNetworks)
+        changed = source._with_recipe(change) if inside else change(read_recipe(source))
+        return clone(self).set_params(**{self._recipe_parameter: changed})
+
+    def _prunable(self) -> list[Any]:
+        """Return the fitted single networks that predict and can be exchanged for others."""
+        return [network for one in self._members() for network in inside(one, self)]
+
+    def _count_voices(self) -> int:
+        """Return how many networks, of those that a student can tell apart, there are."""
+        return sum(getattr(network, "n_members", 1) for network in self._networks())
+
+    # -- files ---------------------------------------------------------------------------
+
+    def _plain_params(self) -> dict[str, Any]:
+        """Return the parameters as JSON has them, but for the recipe's."""
+        params = self.get_params(deep=False)
+        del params[self._recipe_parameter]
+        return plain_params(params)
+
+    @classmethod
+    def _params_of(cls, about: dict[str, Any]) -> dict[str, Any]:
+        """Return parameters as the constructor takes them."""
+        return params_of(about)
+
+    def _plain_fitted(self) -> dict[str, Any]:
+        """Return as JSON what `fit` found out about the data."""
+        names = getattr(self, "feature_names_in_", np.array([])).tolist()
+        return {"n_features_in": self.n_features_in_, "feature_names": names}
+
+    def _take_fitted(self, about: dict[str, Any]) -> None:
+        """Take back what `_plain_fitted` said."""
+        self.n_features_in_ = about["n_features_in"]
+        if about["feature_names"]:
+            self.feature_names_in_ = np.array(about["feature_names"], dtype=object)
+
+    def _take_found(self, found: dict[str, Any], path: Any) -> None:
+        """Take what `fit` found out; a file may name nothing else."""
+        strange = sorted(set(found) - set(self._found))
+        if strange:
+            raise ValueError(
+                f"{path} must say of a {type(self).__name__} what it can hold, {self._found}. Got "
+                f"{strange[0]!r} too; a newer skensemble may read it."
+            )
+        for name, value in found.items():
+            setattr(self, name, value)
+
+    def _to_state(self) -> State:
+        """Return what a file is to hold."""
+        return to_state(self)
+
+    @classmethod
+    def _from_state(cls, state: State) -> Any:
+        """Rebuild the estimator from what a file holds."""
+        return from_state(cls, state)
+
+    def save(self, path: Any) -> None:
+        """Write the fitted estimator as safetensors and JSON, to be read by `skensemble.load`.
+
+        Parameters
+        ----------
+        path : path-like
+            The file; one that is there is replaced at once or not at all.
+        """
+        from skensemble._files.states import save
+
+        check_is_fitted(self)
+        save(self, path)
+
+    def export_onnx(self, path: Any) -> None:
+        """Write the fused estimator as an ONNX graph with a free number of rows.
+
+        Its input ``X`` is float32, in [0, 1] where the networks learned images of bytes;
+        its output is ``probabilities``. Needs ``pip install 'skensemble[onnx]'``.
+
+        Parameters
+        ----------
+        path : path-like
+            The file.
+        """
+        from skensemble._files.onnx import export_onnx
+
+        check_is_fitted(self)
+        export_onnx(self, path)
+
+
+def inside(one: Any, owner: BaseNetworks) -> list[Any]:
+    """Return the networks inside of a part of an estimator that can be pruned."""
+    if one is owner:
+        return [one]
+    if one._learns_targets:
+        raise ValueError(
+            f"The networks to be pruned must be trained by gradients. Got {type(one).__name__} "
+            f"inside of a {type(owner).__name__}."
+        )
+    return one._prunable()

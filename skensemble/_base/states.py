@@ -1,0 +1,172 @@
+"""What a file says of fitted networks: their parameters, recipes and weights, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from skensemble._engine.net import MemberResult
+from skensemble._files.format import (
+    State,
+    array_of,
+    member_state,
+    plain_extra,
+    plain_labels,
+    to_json,
+)
+from skensemble._files.recipes import (
+    describe_recipe,
+    distinct,
+    member_entries,
+    place_of,
+    read_recipes,
+    rebuild_source,
+)
+from skensemble._files.registry import class_of
+from skensemble._recipes.recipe import Recipe
+from skensemble.augmentation.names import describe_augmentation, rebuild_augmentation
+from skensemble.nn._states import extra_state, is_extra, versions
+
+
+def plain_params(params: dict[str, Any]) -> dict[str, Any]:
+    """Return parameters as JSON has them."""
+    params = dict(params)
+    if "augmentation" in params:
+        params["augmentation"] = describe_augmentation(params["augmentation"])
+    if not isinstance(params.get("random_state"), (int, type(None))):
+        params["random_state"] = None
+    if isinstance(params.get("class_weight"), dict):
+        labels = list(params["class_weight"])
+        values = list(params["class_weight"].values())
+        params["class_weight"] = [plain_labels(np.array(labels)), values]
+    for name, value in params.items():
+        to_json(value, f"the parameter {name!r}")
+    return params
+
+
+def params_of(about: dict[str, Any]) -> dict[str, Any]:
+    """Return parameters as an estimator takes them."""
+    params = dict(about)
+    if "augmentation" in params:
+        params["augmentation"] = rebuild_augmentation(params["augmentation"])
+    if isinstance(params.get("class_weight"), list):
+        labels, weights = params["class_weight"]
+        params["class_weight"] = dict(zip(array_of(labels).tolist(), weights, strict=True))
+    return params
+
+
+# -- give --------------------------------------------------------------------------------
+
+
+def to_state(estimator: Any) -> State:
+    """Describe an estimator by its parameters and the networks inside."""
+    members = estimator._members()
+    strangers = [type(one).__name__ for one in members if one._members() != [one]]
+    if strangers:
+        raise ValueError(
+            f"save() does not write students that are {strangers[0]}s inside of a "
+            f"{type(estimator).__name__}. Save the student itself, estimators_[0].save(path), or "
+            "use pickle or joblib."
+        )
+    states = [member.module_.state_dict() for member in members]
+    tensors = {
+        f"{number}/{name}": value.detach().cpu().contiguous().clone()
+        for number, state in enumerate(states)
+        for name, value in state.items()
+        if not is_extra(name)
+    }
+    params, source = estimator._plain_params(), estimator._recipe_source()
+    inner = _innermost(source)
+    recipe = describe_recipe(estimator._recipe, inner)
+    modules = distinct([member._recipe.module for member in members])
+    about = {
+        "class": type(estimator).__name__,
+        "params": params,
+        "fitted": estimator._plain_fitted(),
+        "recipe": recipe,
+        "module": place_of(estimator._recipe.module, modules),
+        "members": [_about_member(member, recipe, params, modules) for member in members],
+        "source": _about_source(source) if inner is not source else None,
+        "found": {
+            name: getattr(estimator, name) for name in estimator._found if hasattr(estimator, name)
+        },
+        "seeds": [member.random_state for member in members],
+        "histories": [member.history_ for member in members],
+        "versions": [versions(state) for state in states],
+        "extra": [plain_extra(extra_state(state)) for state in states],
+    }
+    return State(about, tensors)
+
+
+def _innermost(source: Any) -> Any:
+    """Return what the user gave as the recipe of a network; an estimator holds its own."""
+    return source._recipe_source() if hasattr(source, "_recipe_source") else source
+
+
+def _about_source(source: Any) -> dict[str, Any]:
+    return {"class": type(source).__name__, "params": source._plain_params()}
+
+
+def _about_member(
+    member: Any, recipe: dict[str, Any], params: dict[str, Any], modules: list[Any]
+) -> dict[str, Any]:
+    """Describe where a member differs from its ensemble, as it may after a warm start."""
+    own = describe_recipe(member._recipe, _innermost(member._recipe_source()))
+    settings = {name: value for name, value in member._plain_params().items() if name in params}
+    settings.pop("random_state")  # stands among the seeds
+    return {
+        "recipe": {name: value for name, value in own.items() if value != recipe[name]},
+        "params": {name: value for name, value in settings.items() if value != params[name]},
+        "module": place_of(member._recipe.module, modules),
+    }
+
+
+# -- take --------------------------------------------------------------------------------
+
+
+def from_state(cls: Any, state: State) -> Any:
+    """Rebuild an estimator of a class from what it said of itself."""
+    about = state.about
+    recipe, recipes, sources = read_recipes(about, state.module)
+    source = rebuild_source(about["recipe"], recipe)
+    if about["source"] is not None:
+        kind = class_of(about["source"]["class"], state.path)
+        source = kind(source, **kind._params_of(about["source"]["params"]))
+    params = cls._params_of(about["params"])
+    estimator = cls(**{cls._recipe_parameter: source}, **params)
+    estimator._take_fitted(about.get("fitted", about))
+    try:
+        members = list(_members(estimator, recipe, recipes, state))
+    except RuntimeError as error:  # torch's word for weights that do not fit
+        asked = sorted({repr(own.module) for own in recipes})
+        raise ValueError(
+            f"The weights in {state.path} do not fit the module {', '.join(asked)}: {error}"
+        ) from error
+    if members != [estimator]:
+        for member, entry, own in zip(members, member_entries(about), sources, strict=True):
+            member.set_params(**params_of(entry["params"]), **own)
+    estimator._take_found(about["found"], state.path)
+    return estimator
+
+
+def _members(estimator: Any, recipe: Recipe, recipes: list[Recipe], state: State) -> Iterator[Any]:
+    """Give an estimator its networks back."""
+    about = state.about
+    numbers = range(len(about["seeds"]))
+    results = [
+        MemberResult(member_state(about, state.tensors, number), about["histories"][number])
+        for number in numbers
+    ]
+    if estimator._members_attribute is None:
+        estimator._set_result(recipes[0], results[0])
+        yield estimator
+        return
+    estimator._recipe = recipe
+    members = [
+        estimator._make_member(own, seed, result)
+        for own, seed, result in zip(recipes, about["seeds"], results, strict=True)
+    ]
+    setattr(estimator, estimator._members_attribute, members)
+    yield from members

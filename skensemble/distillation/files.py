@@ -1,0 +1,70 @@
+"""What a file says of a student beside its networks: that there was a teacher, and its term."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from skensemble._forgotten import ForgottenRecipe
+from skensemble.objectives.names import describe_term, read_term, rebuild_term
+from skensemble.perturbation import (
+    describe_perturbation,
+    read_perturbation,
+    rebuild_perturbation,
+)
+
+# Parameters of a term, and what they were called as parameters of the student (format 1).
+_OF_TERMS = {
+    "weight": "beta",
+    "tau": "tau",
+    "one_sided": "one_sided",
+    "cap": "cap",
+    "layers": "layers",
+}
+_OF_PERTURBATIONS = {"step": "step", "input_range": "input_range"}
+
+
+def describe_lesson(params: dict[str, Any]) -> dict[str, Any]:
+    """Return parameters as files have them, without other estimators and memories."""
+    memory = params["memory"]
+    plain = {
+        **params,
+        "teacher": params["teacher"] is not None,
+        "memory": memory if isinstance(memory, str) else None,
+        "objective": describe_term(params["objective"]),
+    }
+    if "perturbation" in params:
+        plain["perturbation"] = describe_perturbation(params["perturbation"])
+    return plain
+
+
+def rebuild_lesson(params: dict[str, Any]) -> dict[str, Any]:
+    """Return what was described; a teacher that the file does not hold is asked for."""
+    params = upgrade_params(params)
+    teacher = ForgottenRecipe(("teacher",)) if params["teacher"] else None
+    rebuilt = {**params, "teacher": teacher, "objective": rebuild_term(params["objective"])}
+    if "perturbation" in params:
+        rebuilt["perturbation"] = rebuild_perturbation(params["perturbation"])
+    return rebuilt
+
+
+def upgrade_params(params: dict[str, Any]) -> dict[str, Any]:
+    """Return parameters of a student with what was flat in format 1 moved to its objects."""
+    if "tau" not in params:
+        return params
+    flat = {*_OF_TERMS.values(), *_OF_PERTURBATIONS.values()}
+    upgraded = {name: value for name, value in params.items() if name not in flat}
+    objective, perturbation = params["objective"], params["perturbation"]
+    upgraded["objective"] = _unless_plain(objective, read_term(objective), _OF_TERMS, params)
+    if perturbation is not None:
+        made = read_perturbation(perturbation)
+        upgraded["perturbation"] = _unless_plain(perturbation, made, _OF_PERTURBATIONS, params)
+    return upgraded
+
+
+def _unless_plain(name: Any, plain: Any, names: dict[str, str], params: dict[str, Any]) -> Any:
+    """Return the object that has the flat parameters, or its name where that says it all."""
+    own = {new: params[old] for new, old in names.items() if new in plain.get_params()}
+    if own.get("weight") == "auto":
+        del own["weight"]
+    made = type(plain)(**own)
+    return name if made == plain else made
