@@ -9,13 +9,14 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nets import Tutorial
+from nets import Tutorial, make_images, make_net
 from torch import nn
 
 import skensemble.nn
+from skensemble import PrunedClassifier
 from skensemble.nn.narrowing import SelectBatchNorm2d, cut
 from skensemble.pruning import CannotPrune
-from skensemble.pruning.choosing import How
+from skensemble.pruning.choosing import PruningSettings
 from skensemble.pruning.coupled import Coupling, plan_coupled
 from skensemble.pruning.surgery import check_same, find_channels, make_cuts
 
@@ -38,9 +39,15 @@ ARCHITECTURES = {
     "PyramidNet basic": (
         "PyramidNet", {"depth": 14, "alpha": 6, "width": 4, "bottleneck": False}, IMAGE,
     ),
+    "tabular": ("TabularNet", {"hidden": (8, 6), "dropout": 0.0}, (5,)),
+    "tabular-residual": (
+        "TabularNet", {"hidden": (8, 6), "blocks": "residual", "dropout": 0.0}, (5,),
+    ),
 }  # fmt: skip
 # Networks that are not made of layers in a row, or are made by wrapping others.
 NOT_PRUNED = {"BatchEnsemble", "MultiViewNet", "Normalize"}
+# Parts of networks.
+NOT_PRUNED |= {"CategoryEmbedding", "Dropout", "Periodic", "PiecewiseLinear"}
 
 
 def disturb(module, seed=0):
@@ -411,13 +418,15 @@ def couplings_of(net, wrong=False):
 def test_a_helper_is_believed_only_if_it_is_right():
     module = disturb(Net(summed, beside=nn.Conv2d(6, 6, 1)))
     x = torch.randn(4, *IMAGE)
-    right = plan_coupled(module, x, How(keep=0.5), lambda *_: couplings_of(module))
+    right = plan_coupled(module, x, PruningSettings(keep=0.5), lambda *_: couplings_of(module))
     narrow = right.perform(module, x)
     assert narrow.first.out_channels == narrow.beside.in_channels == 3
     # The channels with the largest sum of weights over both layers that make them.
     worth = module.first.weight.abs().sum((1, 2, 3)) + module.beside.weight.abs().sum((1, 2, 3))
     assert right.cuts["second"]["in"] == sorted(worth.argsort(descending=True)[:3].tolist())
-    wrong = plan_coupled(module, x, How(keep=0.5), lambda *_: couplings_of(module, wrong=True))
+    wrong = plan_coupled(
+        module, x, PruningSettings(keep=0.5), lambda *_: couplings_of(module, wrong=True)
+    )
     with pytest.raises(CannotPrune, match="says something else"):
         wrong.perform(module, x)
 
@@ -425,11 +434,11 @@ def test_a_helper_is_believed_only_if_it_is_right():
 def test_torch_pruning_finds_what_residual_blocks_share():
     module = disturb(skensemble.nn.CifarResNet(IMAGE, 4, depth=8, width=4))
     x = torch.randn(4, *IMAGE)
-    operation = plan_coupled(module, x, How(keep=0.5))
+    operation = plan_coupled(module, x, PruningSettings(keep=0.5))
     narrow = operation.perform(module, x)
     assert narrow.stem.out_channels == narrow.blocks[0].conv2.out_channels == 2
     assert narrow.head.out_features == 4
-    half = plan_coupled(module, x, How(keep=0.5, skip=("stem",)))
+    half = plan_coupled(module, x, PruningSettings(keep=0.5, skip=("stem",)))
     assert "skip" in half.left_alone["stem"]
     assert half.perform(module, x).stem.out_channels == 4
 
@@ -450,10 +459,64 @@ def test_torch_pruning_is_not_believed_about_padded_shortcuts():
     module = disturb(Padded())
     x = torch.randn(4, *IMAGE)
     with pytest.raises(CannotPrune, match="of 'stem', which has 4|says something else"):
-        plan_coupled(module, x, How(keep=0.5)).perform(module, x)
+        plan_coupled(module, x, PruningSettings(keep=0.5)).perform(module, x)
+
+
+class Scaled(nn.Module):
+    """A block as in ConvNeXt: depthwise, two linear layers, and a scale of the network's own."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 6, 2, stride=2)
+        self.depthwise = nn.Conv2d(6, 6, 3, padding=1, groups=6)
+        self.wide = nn.Linear(6, 12)
+        self.narrow = nn.Linear(12, 6)
+        self.scale = nn.Parameter(torch.full((6,), 0.5))
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, x):
+        x = self.stem(x)
+        y = self.narrow(F.gelu(self.wide(self.depthwise(x).movedim(1, -1))))
+        return self.head((x + (self.scale * y).movedim(-1, 1)).mean((2, 3)))
+
+
+def test_coupled_says_so_where_it_takes_nothing_out():
+    module, x = disturb(Scaled()), torch.randn(4, *IMAGE)
+    said = (
+        r"coupled=True finds no channels to take out of this Scaled\. Left alone are .*"
+        r"it shares channels with scale, a Parameter; wide: layers='auto' leaves its kind whole\. "
+        r"Use coupled=False, or set 'layers'\."
+    )
+    with pytest.raises(CannotPrune, match=said):
+        plan_coupled(module, x, PruningSettings(keep=0.5))
+    pruned = PrunedClassifier(make_net(Scaled, max_epochs=1), coupled=True, random_state=0)
+    with pytest.raises(CannotPrune, match=said):
+        pruned.fit(*make_images())
+    operation = plan_coupled(module, x, PruningSettings(keep=0.5, layers="linear"))
+    assert operation.perform(module, x).wide.out_features == 6
+    assert not plan_coupled(module, x, PruningSettings(keep=0.5, skip=("",))).cuts  # as was asked
+
+
+def uncalled(net, x):
+    return F.conv2d(x, net.beside.weight)
+
+
+def test_what_torch_pruning_cannot_follow_is_an_error_of_ours(monkeypatch):
+    x = torch.randn(4, *IMAGE)
+    module = Net(uncalled, beside=nn.Conv2d(6, 6, 1))
+    with pytest.raises(CannotPrune, match=r"This Net does not call beside\. Use coupled=False"):
+        plan_coupled(module, x, PruningSettings())
+
+    def fail(*_):
+        raise ZeroDivisionError("integer division or modulo by zero")
+
+    monkeypatch.setattr("torch_pruning.DependencyGraph.build_dependency", fail)
+    said = r"cannot follow the channels of this Net: ZeroDivisionError: integer.*Use coupled=False"
+    with pytest.raises(CannotPrune, match=said):
+        plan_coupled(Net(summed, beside=nn.Conv2d(6, 6, 1)), x, PruningSettings())
 
 
 def test_without_torch_pruning_its_extra_is_named(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"skensemble\[pruning\]"):
-        plan_coupled(Net(halved), torch.randn(4, *IMAGE), How())
+        plan_coupled(Net(halved), torch.randn(4, *IMAGE), PruningSettings())

@@ -27,8 +27,8 @@ from skensemble._private import HasMethods, Interval, StrOptions, fit_context
 from skensemble._recipes.recipe import Recipe
 from skensemble._seeding import Purpose, member_seed, purpose_seed, root_seed
 from skensemble.augmentation.names import CONSTRAINTS
-from skensemble.distillation.files import describe_lesson, rebuild_lesson
-from skensemble.distillation.kernels import check_kernel_student, kernel_student
+from skensemble.distillation.files import params_with_teacher, plain_without_teacher, upgrade_params
+from skensemble.distillation.kernels import check_kernel_student, kernel_student, learns_targets
 from skensemble.distillation.lesson import Lesson, shares
 from skensemble.distillation.students import StudentClassifier
 from skensemble.distillation.teachers import (
@@ -300,7 +300,7 @@ class DistilledClassifier(StudentClassifier):
         read_term(self.objective), read_perturbation(self.perturbation)  # before anything is fitted
         root = root_seed(self.random_state)
         source = self._recipe_source()
-        if getattr(source, "_learns_targets", False):
+        if learns_targets(source):
             yield from self._teach_kernels(source, given, root)
             return
         many = source if isinstance(source, BatchEnsembleClassifier) else None
@@ -443,11 +443,11 @@ class DistilledClassifier(StudentClassifier):
     def _plain_params(self) -> dict[str, Any]:
         params = self.get_params(deep=False)
         del params["student"]
-        return plain_params(describe_lesson(params))
+        return plain_params(plain_without_teacher(params))
 
     @classmethod
     def _params_of(cls, about: dict[str, Any]) -> dict[str, Any]:
-        return super()._params_of(rebuild_lesson(about))
+        return upgrade_params(super()._params_of(params_with_teacher(about)))
 
     def _take_found(self, found: dict[str, Any], path: Any) -> None:
         super()._take_found(found, path)

@@ -1,4 +1,4 @@
-"""What a file says of a student beside its networks: that there was a teacher, and its term."""
+"""What a file says of a student beside its networks: its term, and that there was a teacher."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from skensemble.perturbation import (
     rebuild_perturbation,
 )
 
-# Parameters of a term, and what they were called as parameters of the student (format 1).
+# The parameter of a term, and what it was called.
 _OF_TERMS = {
     "weight": "beta",
     "tau": "tau",
@@ -23,33 +23,9 @@ _OF_TERMS = {
 _OF_PERTURBATIONS = {"step": "step", "input_range": "input_range"}
 
 
-def describe_lesson(params: dict[str, Any]) -> dict[str, Any]:
-    """Return parameters as files have them, without other estimators and memories."""
-    memory = params["memory"]
-    plain = {
-        **params,
-        "teacher": params["teacher"] is not None,
-        "memory": memory if isinstance(memory, str) else None,
-        "objective": describe_term(params["objective"]),
-    }
-    if "perturbation" in params:
-        plain["perturbation"] = describe_perturbation(params["perturbation"])
-    return plain
-
-
-def rebuild_lesson(params: dict[str, Any]) -> dict[str, Any]:
-    """Return what was described; a teacher that the file does not hold is asked for."""
-    params = upgrade_params(params)
-    teacher = ForgottenRecipe(("teacher",)) if params["teacher"] else None
-    rebuilt = {**params, "teacher": teacher, "objective": rebuild_term(params["objective"])}
-    if "perturbation" in params:
-        rebuilt["perturbation"] = rebuild_perturbation(params["perturbation"])
-    return rebuilt
-
-
 def upgrade_params(params: dict[str, Any]) -> dict[str, Any]:
-    """Return parameters of a student with what was flat in format 1 moved to its objects."""
-    if "tau" not in params:
+    """Return parameters of a `DistilledClassifier` with what was flat moved to its objects."""
+    if "beta" not in params:
         return params
     flat = {*_OF_TERMS.values(), *_OF_PERTURBATIONS.values()}
     upgraded = {name: value for name, value in params.items() if name not in flat}
@@ -68,3 +44,22 @@ def _unless_plain(name: Any, plain: Any, names: dict[str, str], params: dict[str
         del own["weight"]
     made = type(plain)(**own)
     return name if made == plain else made
+
+
+def plain_without_teacher(params: dict[str, Any]) -> dict[str, Any]:
+    """Describe terms, and leave out what a file does not hold: other estimators and memories."""
+    plain = {**params, "teacher": params["teacher"] is not None}
+    plain["memory"] = params["memory"] if isinstance(params["memory"], str) else None
+    plain["objective"] = describe_term(params["objective"])
+    if "perturbation" in params:
+        plain["perturbation"] = describe_perturbation(params["perturbation"])
+    return plain
+
+
+def params_with_teacher(params: dict[str, Any]) -> dict[str, Any]:
+    """Rebuild terms; a teacher that the file does not hold is asked for by the next fit."""
+    teacher = ForgottenRecipe(("teacher",)) if params["teacher"] else None
+    own = {**params, "teacher": teacher, "objective": rebuild_term(params["objective"])}
+    if "perturbation" in params:
+        own["perturbation"] = rebuild_perturbation(params["perturbation"])
+    return own

@@ -20,7 +20,7 @@ from skensemble._private import Interval, StrOptions, fit_context
 from skensemble._recipes.recipe import Recipe
 from skensemble._seeding import Purpose, member_seed, purpose_seed, root_seed
 from skensemble.augmentation.names import CONSTRAINTS
-from skensemble.distillation.kernels import check_no_batches, kernel_student
+from skensemble.distillation.kernels import check_no_batches, kernel_student, learns_targets
 from skensemble.distillation.lesson import Lesson
 from skensemble.distillation.students import StudentClassifier
 from skensemble.distillation.teachers import teacher_logits
@@ -174,7 +174,7 @@ class SelfDistiller(StudentClassifier):
 
     def _steps(self, given: Given) -> Steps:
         root = root_seed(self.random_state)
-        if getattr(self.estimator, "_learns_targets", False):
+        if learns_targets(self.estimator):
             yield from self._kernel_steps(self.estimator, given, root)
             return
         recipe, plain = self._prepare(self.estimator, given, root)

@@ -12,6 +12,11 @@ from skensemble._fits.given import Given, Steps
 from skensemble.objectives import LabelTerm, Term
 
 
+def learns_targets(source: Any) -> bool:
+    """Whether a recipe's owner is fitted to targets in closed form, as kernel machines are."""
+    return bool(getattr(source, "_learns_targets", False))
+
+
 def kernel_student(
     source: Any,
     seed: int,

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from skensemble.nn.narrowing import CONVOLUTIONS, Cuts
 from skensemble.pruning.scores import largest, n_kept, widen
-from skensemble.pruning.surgery import perform
+from skensemble.pruning.surgery import CannotPrune, perform
 
 Score = Callable[[nn.Module, nn.Module | None], Tensor]
 
 
 @dataclass(frozen=True)
-class How:
+class PruningSettings:
     """Which channels or weights are to stay; the parameters of `PrunedClassifier`."""
 
     method: str | Score = "l1-filter"
@@ -88,6 +88,16 @@ def listed(left_alone: dict[str, str]) -> str:
     return "; ".join(f"{name}: {why}" for name, why in left_alone.items()) or "none"
 
 
+def nothing_found(
+    asked: str, module: nn.Module, left_alone: dict[str, str], instead: str
+) -> CannotPrune:
+    """Return the error of a module that has no channels for what was asked."""
+    return CannotPrune(
+        f"{asked} finds no channels to take out of this {type(module).__name__}. Left alone are "
+        f"{listed(left_alone)}. {instead}, or set 'layers'."
+    )
+
+
 def check_scores(scores: Any, layer: str, n_channels: int) -> Tensor:
     """Check what a score function of the user's returned."""
     scores = torch.as_tensor(scores).detach()
@@ -123,7 +133,7 @@ def _share(keep: float | dict[str, float], prefix: str) -> float:
     return keep[prefix] if isinstance(keep, dict) else keep
 
 
-def choose(scores: dict[str, Tensor], how: How) -> dict[str, list[int]]:
+def choose(scores: dict[str, Tensor], how: PruningSettings) -> dict[str, list[int]]:
     """Return the channels of each layer that stay, with at least `min_channels` of them."""
     kept: dict[str, list[int]] = {}
     for prefix, names in shares(list(scores), how.keep).items():

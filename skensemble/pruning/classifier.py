@@ -31,11 +31,11 @@ from skensemble._recipes.recipe import Recipe, Start
 from skensemble._recipes.wraps import Cut, Slimming
 from skensemble._seeding import Purpose, member_seed, purpose_seed, root_seed
 from skensemble.distillation.classifier import DistilledClassifier
-from skensemble.distillation.files import rebuild_lesson
+from skensemble.distillation.files import params_with_teacher
 from skensemble.ensembles.ensemble import DeepEnsembleClassifier
 from skensemble.ensembles.network import NetworkClassifier
 from skensemble.objectives.names import read_term
-from skensemble.pruning.choosing import How, Operation, Widths
+from skensemble.pruning.choosing import Operation, PruningSettings, Widths
 from skensemble.pruning.costs import Change, costs
 from skensemble.pruning.files import from_state, to_state
 from skensemble.pruning.finetuning import tuned
@@ -413,7 +413,7 @@ class PrunedClassifier(BaseNetworkClassifier):
         self, networks: list[NetworkClassifier], data: FitData
     ) -> tuple[list[Operation], list[Recipe]]:
         """Plan what is taken out of each network, and return the recipes of what is left."""
-        how = How(
+        how = PruningSettings(
             self.method, self.keep, tuple(self.skip), self.layers, self.threshold, self.coupled,
             self.min_channels, self.round_to,
         )  # fmt: skip
@@ -522,7 +522,7 @@ class PrunedClassifier(BaseNetworkClassifier):
 
     @classmethod
     def _params_of(cls, about: dict[str, Any]) -> dict[str, Any]:
-        return super()._params_of(rebuild_lesson(about))
+        return super()._params_of(params_with_teacher(about))
 
     def _to_state(self) -> State:
         return to_state(self)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,13 +20,14 @@ from torch import Tensor, nn
 
 from skensemble.nn.narrowing import CONVOLUTIONS, NORMS, Cuts
 from skensemble.pruning.choosing import (
-    How,
     Operation,
+    PruningSettings,
     Widths,
     check_scores,
     choose,
     kinds,
     named_by,
+    nothing_found,
 )
 from skensemble.pruning.scores import filter_l1
 from skensemble.pruning.surgery import CannotPrune
@@ -45,17 +47,20 @@ class Coupling:
         How many there are.
     places : list of (str, str, list of list of int)
         A layer, the side of it ("out" or "in"), and for each channel its rows or columns there.
+    blocked : str
+        Why they cannot be taken out, or empty.
     """
 
     root: str
     n_channels: int
     places: list[tuple[str, str, list[list[int]]]] = field(default_factory=list)
+    blocked: str = ""
 
 
 def plan_coupled(
     module: nn.Module,
     sample: Tensor,
-    how: How,
+    how: PruningSettings,
     find: Callable[[nn.Module, Tensor], list[Coupling]] | None = None,
 ) -> Operation:
     """Decide what stays of a module whose layers share channels.
@@ -66,23 +71,26 @@ def plan_coupled(
         Trained, on the CPU.
     sample : Tensor of shape (n_few, ...)
         A few rows of what it takes.
-    how : How
+    how : PruningSettings
         What is asked for; the scores of layers that make the same channels are added up.
     find : callable, default=None
         Who knows what belongs together; Torch-Pruning unless given.
     """
     wanted = kinds(module, how.layers)
-    couplings, left = [], {}
+    couplings, left, skipped = [], {}, False
     for one in (find or torch_pruning_couplings)(module, sample):
         layers = [name for name, side, _ in one.places if side == "out"]
         if any(named_by(name, prefix) for name in layers for prefix in how.skip):
             left[one.root] = "'skip' names it, or a layer it shares channels with"
+            skipped = True
+        elif one.blocked:
+            left[one.root] = one.blocked
         elif not isinstance(module.get_submodule(one.root), wanted):
             left[one.root] = f"layers={how.layers!r} leaves its kind whole"
         else:
             couplings.append(one)
-    if not couplings and not left:
-        raise CannotPrune("coupled=True finds no channels that can be taken out.")
+    if not couplings and not skipped:
+        raise nothing_found("coupled=True", module, left, "Use coupled=False")
     for one in couplings:
         _check_places(one, module)
     scores = {one.root: _score(one, module, how.method) for one in couplings}
@@ -146,21 +154,46 @@ def torch_pruning_couplings(module: nn.Module, sample: Tensor) -> list[Coupling]
 
     module = copy.deepcopy(module).eval()
     names: dict[Any, str] = {part: name for name, part in module.named_modules()}
-    with torch.enable_grad():  # it reads the graph of gradients
-        graph = tp.DependencyGraph().build_dependency(module, sample.clone())
-    heads = _heads(graph, module, sample)
-    roots = [nn.Linear, *CONVOLUTIONS]
-    found = []
-    for group in graph.get_all_groups(ignored_layers=heads, root_module_types=roots):
-        coupling = _read(group, names)
-        if coupling is not None:
-            found.append(coupling)
-    return found
+    names |= {weight: name for name, weight in module.named_parameters()}
+    layers = [part for part in module.modules() if isinstance(part, (nn.Linear, *CONVOLUTIONS))]
+    _check_called(module, layers, names, sample)
+    try:
+        with torch.enable_grad(), warnings.catch_warnings():  # it reads the graph of gradients
+            warnings.simplefilter("ignore")  # what it warns of, `blocked` says
+            graph = tp.DependencyGraph().build_dependency(module, sample.clone())
+        heads = _heads(graph, layers)
+        roots = [nn.Linear, *CONVOLUTIONS]
+        groups = list(graph.get_all_groups(ignored_layers=heads, root_module_types=roots))
+    except Exception as error:  # whatever Torch-Pruning makes of what it cannot follow
+        raise CannotPrune(
+            f"Torch-Pruning, which coupled=True asks, cannot follow the channels of this "
+            f"{type(module).__name__}: {type(error).__name__}: {error}. Use coupled=False, "
+            "with method='magnitude' where that finds no channels either."
+        ) from error
+    return [_read(group, names) for group in groups]
 
 
-def _heads(graph: Any, module: nn.Module, sample: Tensor) -> list[nn.Module]:
+def _check_called(
+    module: nn.Module, layers: list[nn.Module], names: dict[Any, str], sample: Tensor
+) -> None:
+    """Raise where a layer is not called, so that Torch-Pruning does not see it."""
+    called: set[nn.Module] = set()
+    hooks = [layer.register_forward_hook(lambda part, *_: called.add(part)) for layer in layers]
+    with torch.no_grad():
+        module(sample.clone())
+    for hook in hooks:
+        hook.remove()
+    missed = [names[layer] for layer in layers if layer not in called]
+    if missed:
+        raise CannotPrune(
+            "coupled=True needs every layer to be called as a module: Torch-Pruning does not see "
+            f"others. This {type(module).__name__} does not call {', '.join(missed)}. Use "
+            "coupled=False, with method='magnitude' where that finds no channels either."
+        )
+
+
+def _heads(graph: Any, layers: list[nn.Module]) -> list[nn.Module]:
     """Return the layers that make the output: those whose channels nobody reads."""
-    layers = [m for m in module.modules() if isinstance(m, (nn.Linear, *CONVOLUTIONS))]
     heads: list[nn.Module] = []
     for layer in layers:
         group = graph.get_pruning_group(
@@ -176,8 +209,8 @@ def _side(dep: Any) -> str:
     return "out" if dep.handler.__name__ == "prune_out_channels" else "in"
 
 
-def _read(group: Any, names: dict[Any, str]) -> Coupling | None:
-    """Translate a group; None where it holds a layer that cannot be cut."""
+def _read(group: Any, names: dict[Any, str]) -> Coupling:
+    """Translate a group; one that holds what cannot be cut is blocked."""
     root = group[0].dep.target.module
     n_channels = len(group[0].idxs)
     coupling = Coupling(names[root], n_channels)
@@ -186,8 +219,9 @@ def _read(group: Any, names: dict[Any, str]) -> Coupling | None:
         if layer not in names:  # a sum, a concatenation, a view
             continue
         if not isinstance(layer, (nn.Linear, *CONVOLUTIONS, *NORMS)):
-            if any(True for _ in layer.parameters()):
-                return None
+            if isinstance(layer, nn.Parameter) or any(True for _ in layer.parameters()):
+                kind = type(layer).__name__
+                coupling.blocked = f"it shares channels with {names[layer]}, a {kind}"
             continue
         side = "out" if isinstance(layer, NORMS) else _side(item.dep)
         places: list[list[int]] = [[] for _ in range(n_channels)]

@@ -13,7 +13,7 @@ from skensemble._files.recipes import describe_recipe, rebuild_source, recipe_of
 from skensemble._files.registry import class_of
 from skensemble._forgotten import ForgottenRecipe
 from skensemble._recipes.reading import read_recipe
-from skensemble.distillation.files import describe_lesson
+from skensemble.distillation.files import plain_without_teacher
 from skensemble.pruning.choosing import Widths
 from skensemble.pruning.costs import Change
 
@@ -32,7 +32,7 @@ def to_state(estimator: Any) -> State:
     is_recipe = not hasattr(source, "_steps")
     about = {
         "class": type(estimator).__name__,
-        "params": plain_params(describe_lesson(params)),
+        "params": plain_params(plain_without_teacher(params)),
         "missing": missing,
         "is_recipe": is_recipe,
         # As the user wrote it, and not as the networks were trained on.

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from skensemble.nn.narrowing import CONVOLUTIONS
 from skensemble.pruning.choosing import (
-    How,
     Operation,
+    PruningSettings,
     Widths,
     _keep_one,
     _share,
@@ -19,6 +19,7 @@ from skensemble.pruning.choosing import (
     kinds,
     listed,
     named_by,
+    nothing_found,
     shares,
 )
 from skensemble.pruning.scores import filter_l1, magnitude_masks, scale_size
@@ -34,7 +35,7 @@ from skensemble.pruning.surgery import (
 __all__ = ["plan_operation"]
 
 
-def plan_operation(module: nn.Module, sample: Tensor, how: How) -> Operation:
+def plan_operation(module: nn.Module, sample: Tensor, how: PruningSettings) -> Operation:
     """Decide what stays of a module.
 
     Parameters
@@ -43,7 +44,7 @@ def plan_operation(module: nn.Module, sample: Tensor, how: How) -> Operation:
         Trained, on the CPU.
     sample : Tensor of shape (n_few, ...)
         At least two rows of what it takes.
-    how : How
+    how : PruningSettings
         What is asked for.
     """
     if how.method == "magnitude":
@@ -60,7 +61,7 @@ def plan_operation(module: nn.Module, sample: Tensor, how: How) -> Operation:
     return Operation(cuts, {}, widths, channels.left_alone)
 
 
-def _eligible(channels: Channels, module: nn.Module, how: How) -> Channels:
+def _eligible(channels: Channels, module: nn.Module, how: PruningSettings) -> Channels:
     """Leave alone what the method or the user wants to be."""
     slimming = how.method == "slimming"
     if not slimming:
@@ -79,11 +80,8 @@ def _eligible(channels: Channels, module: nn.Module, how: How) -> Channels:
     skipped = [g for g in channels.groups if any(named_by(g.layer, p) for p in how.skip)]
     channels = without(channels, skipped, "'skip' names it")
     if not channels.groups and not skipped:
-        raise CannotPrune(
-            f"method={how.method!r} finds no channels to take out of this "
-            f"{type(module).__name__}. Left alone are "
-            f"{listed(channels.left_alone)}. Use method='magnitude', or set 'layers'."
-        )
+        asked = f"method={how.method!r}"
+        raise nothing_found(asked, module, channels.left_alone, "Use method='magnitude'")
     return channels
 
 
@@ -108,7 +106,7 @@ def _score(group: Group, module: nn.Module, method: Any) -> Tensor:
 
 
 # -- single weights --------------------------------------------------------------------------
-def _plan_masks(module: nn.Module, how: How) -> Operation:
+def _plan_masks(module: nn.Module, how: PruningSettings) -> Operation:
     """Mask single weights of convolutions, by one threshold or by one a layer."""
     wanted = kinds(module, how.layers)
     weights: dict[str, Tensor] = {}

@@ -108,7 +108,7 @@ class Channels:
     left_alone: dict[str, str] = field(default_factory=dict)
 
 
-class _Dead(Exception):
+class _CannotFollow(Exception):
     """The channels cannot be followed any further; the message says what they meet."""
 
 
@@ -210,28 +210,28 @@ class _Follower:
             norms = tuple(p for p in ports if isinstance(self.modules[p.layer], NORMS))
             readers = tuple(p for p in ports if p not in norms)
             found.groups.append(Group(name, kind, shape[axis], norms, readers))
-        except _Dead as reason:
+        except _CannotFollow as reason:
             if kind != "norm":  # a norm has its layer's reason
                 found.left_alone[name] = str(reason)
 
     def _check_own(self, layer: Any) -> None:
         """Make sure that a layer's weights are its own and what they seem."""
         if self.calls[id(layer)] > 1:
-            raise _Dead("it is used more than once")
+            raise _CannotFollow("it is used more than once")
         if any(self.holders[id(value)] > 1 for value in layer.parameters(recurse=False)):
-            raise _Dead("it shares its weights with another layer")
+            raise _CannotFollow("it shares its weights with another layer")
         if parametrize.is_parametrized(layer):
-            raise _Dead("its weights are parametrised")
+            raise _CannotFollow("its weights are parametrised")
         if layer._forward_pre_hooks or layer._forward_hooks:
-            raise _Dead("a hook changes what it does")
+            raise _CannotFollow("a hook changes what it does")
         if getattr(layer, "groups", 1) > 1:
-            raise _Dead("it is a grouped convolution")
+            raise _CannotFollow("it is a grouped convolution")
 
     def _follow(self, node: fx.Node, axis: int, repeat: int) -> Iterator[Port]:
         """Yield where the channels of a node arrive; `axis` is theirs."""
         for user in node.users:
             if user.op == "output":
-                raise _Dead("its channels are the network's output")
+                raise _CannotFollow("its channels are the network's output")
             if _name_of(user) in _SHAPE_NAMES:
                 self._check_shape_only(user)
             elif user.op == "call_module":
@@ -248,7 +248,7 @@ class _Follower:
             return
         picks = [_name_of(one) == "getitem" and one.args[1] != 1 for one in user.users]
         if name == "numel" or not picks or not all(picks):
-            raise _Dead("its number of channels is asked for")
+            raise _CannotFollow("its number of channels is asked for")
 
     def _into_module(self, user: fx.Node, node: fx.Node, axis: int, repeat: int) -> Iterator[Port]:
         name, layer = str(user.target), self.modules[str(user.target)]
@@ -259,39 +259,39 @@ class _Follower:
                 yield from self._follow(user, axis, repeat)
         elif isinstance(layer, _ELEMENTWISE):
             if layer(torch.zeros(1)).item() != 0:
-                raise _Dead(f"its activation {type(layer).__name__} does not map 0 to 0")
+                raise _CannotFollow(f"its activation {type(layer).__name__} does not map 0 to 0")
             yield from self._follow(user, axis, repeat)
         elif isinstance(layer, _POOLS) and axis == 1 and len(node.meta["shape"]) > 2:
             if getattr(layer, "return_indices", False):
-                raise _Dead(f"{name!r} returns indices")
+                raise _CannotFollow(f"{name!r} returns indices")
             yield from self._follow(user, axis, repeat)
         elif isinstance(layer, nn.Flatten):
             yield from self._flatten(user, node, axis, repeat)
         else:
-            raise _Dead(f"it goes into {name!r}, a {type(layer).__name__}")
+            raise _CannotFollow(f"it goes into {name!r}, a {type(layer).__name__}")
 
     def _check_reader(self, name: str, layer: Any, node: fx.Node, axis: int) -> None:
         try:
             self._check_own(layer)
-        except _Dead as reason:
-            raise _Dead(f"it goes into {name!r}, and {reason}") from None
+        except _CannotFollow as reason:
+            raise _CannotFollow(f"it goes into {name!r}, and {reason}") from None
         last = len(node.meta["shape"]) - 1
         if axis != (last if isinstance(layer, nn.Linear) else 1) or hasattr(layer, "index"):
-            raise _Dead(f"{name!r} reads it along another axis")
+            raise _CannotFollow(f"{name!r} reads it along another axis")
 
     def _into_function(
         self, user: fx.Node, node: fx.Node, axis: int, repeat: int
     ) -> Iterator[Port]:
         name = _name_of(user)
         if name in _JOINS:
-            raise _Dead("its channels are joined to others")
+            raise _CannotFollow("its channels are joined to others")
         tensors = [one for one in user.all_input_nodes if "shape" in one.meta]
         if name in _SUMS and len(tensors) > 1:
-            raise _Dead("its channels are added to others")
+            raise _CannotFollow("its channels are added to others")
         alone = tensors == [node] and user.args and user.args[0] is node
         if name in _ELEMENTWISE_NAMES and tensors == [node]:
             if not _keeps_zero(user, node):
-                raise _Dead(f"{name} does not map 0 to 0")
+                raise _CannotFollow(f"{name} does not map 0 to 0")
             yield from self._follow(user, axis, repeat)
         elif name in _POOL_NAMES and alone and axis == 1:
             yield from self._follow(user, axis, repeat)
@@ -300,14 +300,16 @@ class _Follower:
         elif name in _REDUCTIONS and alone and _reduced_after(user, node, axis):
             yield from self._follow(user, axis, repeat)
         else:
-            raise _Dead(f"it goes into {name}, which is not known to keep channels apart")
+            raise _CannotFollow(f"it goes into {name}, which is not known to keep channels apart")
 
     def _flatten(self, user: fx.Node, node: fx.Node, axis: int, repeat: int) -> Iterator[Port]:
         before, after = node.meta["shape"], user.meta.get("shape")
         if axis != 1 or after != (before[0], math.prod(before[1:])):
-            raise _Dead(f"{_name_of(user)} mixes its channels with others")
+            raise _CannotFollow(f"{_name_of(user)} mixes its channels with others")
         if (width := _literal_width(user)) is not None:
-            raise _Dead(f"{_name_of(user)} says that there are {width} numbers; use flatten(1)")
+            raise _CannotFollow(
+                f"{_name_of(user)} says that there are {width} numbers; use flatten(1)"
+            )
         yield from self._follow(user, 1, repeat * math.prod(before[2:]))
 
 
