@@ -79,6 +79,8 @@ def to_state(estimator: Any) -> State:
     }
     params, source = estimator._plain_params(), estimator._recipe_source()
     inner = _innermost(source)
+    # Members that were merged and pruned are no longer what the source makes.
+    is_kept = inner is not source and all(type(one) is type(source) for one in members)
     recipe = describe_recipe(estimator._recipe, inner)
     modules = distinct([member._recipe.module for member in members])
     about = {
@@ -88,7 +90,7 @@ def to_state(estimator: Any) -> State:
         "recipe": recipe,
         "module": place_of(estimator._recipe.module, modules),
         "members": [_about_member(member, recipe, params, modules) for member in members],
-        "source": _about_source(source) if inner is not source else None,
+        "source": _about_source(source) if is_kept else None,
         "found": {
             name: getattr(estimator, name) for name in estimator._found if hasattr(estimator, name)
         },
