@@ -10,6 +10,7 @@ import pytest
 import torch
 from nets import assert_same_network, make_images, make_net, make_points, weights_of
 from sklearn.base import clone
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.frozen import FrozenEstimator
 
 import skensemble
@@ -210,11 +211,14 @@ def test_a_kernel_machine_learns_a_label_term(teacher):
         DistilledClassifier(teacher, objective=TruncatedTerm(), **args).fit(X, y)
 
 
-def test_wrong_parameters_are_refused_by_fit(teacher):
+def test_wrong_parameters_are_refused_before_anything_is_fitted():
     X, y = make_points()
-    student = DistilledClassifier(teacher, make_net(), objective=AdaptiveTerm(cap=1.5))
+    never = RandomForestClassifier(n_estimators=0)  # its fit would raise another error
+    student = DistilledClassifier(never, make_net(), objective=AdaptiveTerm(cap=1.5))
     with pytest.raises(ValueError, match="The 'cap' parameter of AdaptiveTerm must be a float in"):
         student.fit(X, y)
+    with pytest.raises(ValueError, match="The 'step' parameter of ODS must be a float in"):
+        student.set_params(objective="label", perturbation=ODS(0.0)).fit(X, y)
 
 
 # -- names of layers and targets are the user's ------------------------------------------------
