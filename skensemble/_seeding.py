@@ -32,6 +32,7 @@ class Purpose(IntEnum):
     PERTURB = 8
     PROJECT = 9
     AUGMENT = 10
+    FOLDS = 11
     PRUNE = 12
 
 

@@ -43,6 +43,22 @@ def check_store(X: Any) -> Any:
     return X
 
 
+def is_table(X: Any) -> bool:
+    """Whether `X` has rows and columns, and is there as a whole: a frame, an array or a list."""
+    if hasattr(X, "tocsr") or is_store(X) or is_bytes(X):
+        return False
+    if hasattr(X, "columns"):
+        return True
+    shape = getattr(X, "shape", None)
+    return len(np.shape(X) if shape is None else shape) == 2
+
+
+def table_rows(table: Any, X: Any) -> np.ndarray:
+    """Return the rows of a raw table as networks are given them, in at least one column."""
+    found = table.transform(X)
+    return found if found.shape[1] else np.zeros((len(found), 1), found.dtype)
+
+
 def surely_finite(X: np.ndarray) -> bool:
     """Whether one pass shows `X` to be finite; a "no" leaves the question open."""
     if not X.flags.c_contiguous:

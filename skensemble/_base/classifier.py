@@ -8,11 +8,19 @@ from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import ClassifierMixin
+from sklearn.utils.validation import validate_data
 from torch import Tensor
 
-from skensemble._base.checks import check_labels, check_weights, weigh_classes, weight_dtype
+from skensemble._base.checks import (
+    check_labels,
+    check_weights,
+    table_rows,
+    weigh_classes,
+    weight_dtype,
+)
 from skensemble._base.estimator import BaseNetworks
 from skensemble._base.splitting import apply_split
+from skensemble._base.states import innermost
 from skensemble._data.rows import FitData, Rows
 from skensemble._engine.members import SAMPLE_ROWS, recipe_key
 from skensemble._engine.trial import try_module
@@ -64,17 +72,33 @@ class BaseNetworkClassifier(ClassifierMixin, BaseNetworks):
             names = ("n_features_in_", "feature_names_in_")
             return X, {name: getattr(self, name) for name in names if hasattr(self, name)}
 
+        if self._takes_table(given.X):
+            return self._check_table(given)
         X, found = given.recall("X", check)
         for name, value in found.items():
             setattr(self, name, value)
         return X
+
+    def _takes_table(self, X: Any) -> bool:
+        source = innermost(self)
+        self._table = source.table if isinstance(source, Recipe) else None
+        return self._table is not None or self._reads(X)
+
+    def _check_table(self, given: Given) -> Any:
+        """Read a raw table by the recipe's own way, or by what its rows of this fit say."""
+        if self._table is None:
+            return self._read_table(given.X, given.rows)
+        validate_data(self, given.X, reset=True, skip_check_array=True)
+        return table_rows(self._table, given.X)
 
     def _encode(self, y: np.ndarray) -> np.ndarray:
         """Return class indices; labels that are no class of this fit get the nearest one."""
         at = np.searchsorted(self.classes_, y)
         return np.minimum(at, len(self.classes_) - 1).astype(np.int64)
 
-    def _prepare(self, estimator: Any, given: Given, root: int) -> tuple[Recipe, FitData]:
+    def _prepare(
+        self, estimator: Any, given: Given, root: int, hold_out: bool = True
+    ) -> tuple[Recipe, FitData]:
         """Check the data, read the recipe from `estimator`, and hold rows out."""
         recipe = read_recipe(estimator)
         data = self._check_fit(given)
@@ -82,8 +106,13 @@ class BaseNetworkClassifier(ClassifierMixin, BaseNetworks):
         if splits is not None:
             require_channels(data.X.shape[1], "channel_splits", splits, type(self).__name__)
             recipe = recipe.wrapped(Channels(0, int(splits)))
+        if self._table is not None:
+            recipe = replace(recipe, table=self._table)
+        if recipe.module is None and self._chooses:
+            recipe = recipe.by_rules(data.X, len(data.rows))
         recipe = recipe.bind(data.X, len(self.classes_), getattr(self, "precision", None))
-        data = self._hold_out(data, recipe, purpose_seed(root, Purpose.SPLIT))
+        if hold_out:
+            data = self._hold_out(data, recipe, purpose_seed(root, Purpose.SPLIT))
         data.require_range(recipe.dtype)
         sample = Rows(data.X, recipe.dtype).slice(0, min(SAMPLE_ROWS, len(data.X)))
         if given.rows is None:

@@ -15,16 +15,25 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, clone
+from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
-from skensemble._base.checks import check_store, is_bytes, is_store, surely_finite
-from skensemble._base.states import from_state, params_of, plain_params, to_state
+from skensemble._base.checks import (
+    check_store,
+    is_bytes,
+    is_store,
+    is_table,
+    surely_finite,
+    table_rows,
+)
+from skensemble._base.states import from_state, innermost, params_of, plain_params, to_state
 from skensemble._data.rows import Rows
 from skensemble._files.format import State
 from skensemble._fits.given import Given, Steps
 from skensemble._recipes.reading import read_recipe
 from skensemble._recipes.recipe import Recipe, run_networks
+from skensemble._tables.preprocessor import TablePreprocessor
 
 # Numbers a prediction batch may hold, inputs and outputs alike; the activations of a
 # convolutional network are some fifty times as many.
@@ -39,6 +48,8 @@ class BaseNetworks(BaseEstimator, ABC):
     ----------
     _recipe : Recipe
         Of its networks, bound to the data; the first one's where they differ.
+    _table : TablePreprocessor or None
+        What reads the table of the fit that is under way.
     _recipe_parameter : str
         The parameter that holds what the user gave as the recipe.
     _members_attribute : str or None
@@ -50,11 +61,14 @@ class BaseNetworks(BaseEstimator, ABC):
     """
 
     _recipe: Recipe
+    _table: Any = None
     _recipe_parameter: ClassVar[str] = "estimator"
     _members_attribute: ClassVar[str | None] = None
     _found: ClassVar[tuple[str, ...]] = ()
     _shared: ClassVar[tuple[str, ...]] = ("n_features_in_", "feature_names_in_")
     _learns_targets: ClassVar[bool] = False
+    # Whether it reads raw tables and chooses by rules where the user gave no recipe.
+    _chooses: ClassVar[bool] = True
     # Whether a train_split may bring rows to train on; not where a fit asks others about X.
     _takes_other_rows: ClassVar[bool] = False
 
@@ -73,6 +87,10 @@ class BaseNetworks(BaseEstimator, ABC):
         """
         if isinstance(X, Tensor):
             X = X.detach().cpu().numpy()
+        table = self._table if in_shape is not None or reset else self._recipe.table
+        if table is not None:
+            validate_data(self, X, reset=False, skip_check_array=True)
+            return table_rows(table, X)
         if not reset and in_shape is None:
             in_shape = self._recipe.in_shape
             if self._is_fine(X):
@@ -90,6 +108,19 @@ class BaseNetworks(BaseEstimator, ABC):
                 f"expecting samples of shape {in_shape}."
             )
         return X
+
+    def _read_table(self, X: Any, rows: np.ndarray | None) -> Any:
+        """Learn how to read a raw table from the rows of this fit, and read all of it."""
+        validate_data(self, X, reset=True, skip_check_array=True)
+        own = X if rows is None else _safe_indexing(X, rows)
+        self._table = TablePreprocessor(embed="auto").fit(own)
+        return table_rows(self._table, X)
+
+    def _reads(self, X: Any) -> bool:
+        """Whether `X` is a raw table that nobody has said how to read."""
+        source = innermost(self)
+        nothing = source is None or (isinstance(source, Recipe) and source.module is None)
+        return self._chooses and nothing and is_table(X)
 
     def _is_fine(self, X: Any) -> bool:
         """Whether scikit-learn's checks, slow beside a small network, would pass `X` as is."""
@@ -116,11 +147,22 @@ class BaseNetworks(BaseEstimator, ABC):
         """Return the recipe of each fitted module."""
         return [self._recipe] * len(self._networks())
 
+    @property
+    def preprocessor_(self) -> TablePreprocessor | None:
+        """What reads raw tables, where no recipe was given; None otherwise."""
+        check_is_fitted(self)
+        return self._recipe.table
+
     def _outputs(self, X: Any) -> Iterator[tuple[slice, int, Tensor]]:
         """Yield rows, how many there are in all, and outputs ``(member, sample, output)``."""
         check_is_fitted(self)
         X = self._check_X(X, reset=False)
-        modules, recipes = self._networks(), self._recipes()
+        yield from self._run(X, self._networks(), self._recipes())
+
+    def _run(
+        self, X: Any, modules: Sequence[nn.Module], recipes: Sequence[Recipe]
+    ) -> Iterator[tuple[slice, int, Tensor]]:
+        """Run networks on rows that were checked."""
         parameter = next(modules[0].parameters(), torch.empty(0))
         rows = Rows(X, self._recipe.dtype, parameter.device)
         numbers = max(math.prod(X.shape[1:]), len(modules) * self._recipe.n_outputs)

@@ -116,9 +116,19 @@ def plain_labels(labels: np.ndarray) -> dict[str, Any]:
     return {"dtype": "object" if kind == "O" else labels.dtype.str, "values": labels.tolist()}
 
 
+def plain_array(values: np.ndarray) -> dict[str, Any]:
+    """Describe numbers as JSON, NaN as None; see `array_of`."""
+    plain = [None if value != value else value for value in values.ravel().tolist()]
+    return {"dtype": values.dtype.str, "values": plain}
+
+
 def array_of(about: dict[str, Any]) -> np.ndarray:
-    """Return the labels that `plain_labels` described."""
-    return np.array(about["values"], dtype=np.dtype(about["dtype"]))
+    """Return the labels or numbers that were described."""
+    dtype = np.dtype(about["dtype"])
+    values = about["values"]
+    if dtype.kind == "f":
+        values = [np.nan if value is None else value for value in values]
+    return np.array(values, dtype=dtype)
 
 
 def member_state(about: dict[str, Any], tensors: dict[str, Tensor], number: int) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import skensemble.nn as architectures
-from skensemble._files.format import is_json, to_json
+from skensemble._files.format import array_of, is_json, plain_array, to_json
 from skensemble._forgotten import ForgottenRecipe
 from skensemble._recipes.callbacks import ELEMENTWISE_OPTIMIZERS
 from skensemble._recipes.fields import named
@@ -17,6 +17,7 @@ from skensemble._recipes.recipe import Recipe
 from skensemble._recipes.training import TrainingSettings
 from skensemble._recipes.wraps import describe_wraps, rebuild_wraps
 from skensemble._recipes.writing import write_net
+from skensemble._tables.preprocessor import TablePreprocessor
 
 _OPTIMIZERS = {cls.__name__: cls for cls in ELEMENTWISE_OPTIMIZERS}
 
@@ -40,6 +41,7 @@ def describe_recipe(recipe: Recipe, source: Any) -> dict[str, Any]:
         to_json(value, f"the module's argument {name!r}")
     about["dtype"] = "float64" if recipe.dtype == torch.float64 else "float32"
     about["wraps"] = describe_wraps(recipe.wraps)
+    about["table"] = None if recipe.table is None else _describe_table(recipe.table)
     weight = training.class_weight
     about["class_weight"] = None if weight is None else weight.tolist()
     about["optimizer"] = getattr(training.optimizer, "__name__", "?")
@@ -165,8 +167,19 @@ def _recipe(about: dict[str, Any], module: Any, cuts: list[Any]) -> Recipe:
         training=training,
         wraps=rebuild_wraps(about["wraps"]),
         dtype=_DTYPES[about["dtype"]],
-        **_plain(Recipe, about),
+        table=None if about.get("table") is None else _table(about["table"]),
+        **_plain(Recipe, {"chosen": False, **about}),
     )
+
+
+def _describe_table(table: TablePreprocessor) -> dict[str, Any]:
+    about, arrays = table._to_state()
+    return {**about, "arrays": {name: plain_array(values) for name, values in arrays.items()}}
+
+
+def _table(about: dict[str, Any]) -> TablePreprocessor:
+    arrays = {name: array_of(values) for name, values in about["arrays"].items()}
+    return TablePreprocessor._from_state(about, arrays)
 
 
 def _plain(kind: type, about: dict[str, Any]) -> dict[str, Any]:

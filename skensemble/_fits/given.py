@@ -26,6 +26,8 @@ class Given:
         What such fits remember for each other.
     options : dict
         Further arguments of ``fit``.
+    groups : array-like or None
+        Groups of rows, for splitters.
     """
 
     X: Any
@@ -34,6 +36,7 @@ class Given:
     rows: np.ndarray | None = None
     shared: dict[Any, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
+    groups: Any = None
 
     def part(self) -> tuple[Any, Any, Any]:
         """Return rows, labels and weights of this fit alone, as they arrived."""

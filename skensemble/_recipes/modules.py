@@ -26,7 +26,8 @@ def _accepted(maker: Callable[..., Any]) -> set[str]:
     return names
 
 
-def _default_module(in_shape: tuple[int, ...]) -> Any:
+def default_module(in_shape: tuple[int, ...]) -> Any:
+    """Return the plain network for samples of a shape, or refuse the shape."""
     if len(in_shape) == 1:
         return MLP
     if len(in_shape) == 3 and in_shape[2] <= 4 < min(in_shape[:2]):

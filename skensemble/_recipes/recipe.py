@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
+from skensemble._recipes.defaults import choose
 from skensemble._recipes.fields import says
-from skensemble._recipes.modules import _accepted, _default_module, _reinitialised
+from skensemble._recipes.modules import _accepted, _reinitialised, default_module
 from skensemble._recipes.training import TrainingSettings
 from skensemble._recipes.wraps import Wrap
 from skensemble._seeding import Purpose, purpose_seed, torch_seeded
@@ -75,6 +76,10 @@ class Recipe:
         Whether the module alters the batch it is given.
     channels_last : bool
         Whether the module is given images in channels-last memory order.
+    table : TablePreprocessor or None
+        What reads raw tables, where the user left that to us.
+    chosen : bool
+        Whether the module and its training were chosen by rules, as the user gave none.
     """
 
     module: Any = field(metadata=says("own", "alike"))
@@ -91,6 +96,8 @@ class Recipe:
     precision: str | None = field(default=None, metadata=says("plain", "alike"))
     writes_input: bool = field(default=False, metadata=says("plain", "alike"))
     channels_last: bool = field(default=False, metadata=says("plain", "alike"))
+    table: Any = field(default=None, metadata=says("own", "alike"))
+    chosen: bool = field(default=False, metadata=says("plain", "alike"))
 
     # -- building ----------------------------------------------------------------------
 
@@ -109,7 +116,7 @@ class Recipe:
         whole = tuple(int(n) for n in X.shape[1:])
         in_shape = self._shapes(whole)[0]
         is_double = X.dtype == np.float64 and torch.device(self.training.device).type == "cpu"
-        module = _default_module(in_shape) if self.module is None else self.module
+        module = default_module(in_shape) if self.module is None else self.module
         kwargs = self.module_kwargs
         if not isinstance(module, nn.Module) or kwargs:
             known = _accepted(type(module) if isinstance(module, nn.Module) else module)
@@ -123,6 +130,18 @@ class Recipe:
             n_outputs=int(n_outputs),
             dtype=torch.float64 if is_double else torch.float32,
             precision=precision,
+        )
+
+    def by_rules(self, X: Any, n_rows: int) -> Recipe:
+        """Return what is trained where the user gave no recipe, chosen by the rows and columns."""
+        whole = tuple(int(n) for n in X.shape[1:])
+        seen = self._shapes(whole)[0]
+        default_module(seen)  # which refuses shapes that nothing is made for
+        choice = choose(seen, n_rows, None if self.table is None else self.table.layout_)
+        kwargs = {**choice.module_kwargs, **self.module_kwargs}
+        training = choice.training
+        return replace(
+            self, module=choice.module, module_kwargs=kwargs, training=training, chosen=True
         )
 
     def _shapes(self, whole: tuple[int, ...]) -> list[tuple[int, ...]]:

@@ -13,7 +13,9 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from skensemble._base.augmenting import augment
+from skensemble._base.calibration import fit_temperature
 from skensemble._base.errors import MemberDivergedError
+from skensemble._base.folds import Folds, make_folds
 from skensemble._base.fusion import AVERAGING, FusedMembers
 from skensemble._base.single import check_same_device
 from skensemble._data.rows import FitData
@@ -23,10 +25,12 @@ from skensemble._engine.training import Training
 from skensemble._files.registry import in_files
 from skensemble._fits.given import Given, Steps
 from skensemble._fits.running import fit_alone
-from skensemble._private import Interval, RealNotInt, StrOptions, fit_context
+from skensemble._private import HasMethods, Interval, RealNotInt, StrOptions, fit_context
+from skensemble._recipes.reading import read_recipe
 from skensemble._recipes.recipe import Recipe
 from skensemble._recipes.wraps import Channels
 from skensemble._seeding import Purpose, member_seed, purpose_seed, root_seed
+from skensemble.ensembles.left_out import left_out_proba
 from skensemble.ensembles.network import NetworkClassifier
 from skensemble.objectives.base import SumCrossEntropy
 
@@ -55,6 +59,16 @@ class DeepEnsembleClassifier(FusedMembers):
     joint : bool, default=False
         Train the sum: one network whose logits are the mean of the members', instead of
         each member by itself. Its members see the same batches, altered alike.
+    cross_fit : "auto", int, splitter or None, default="auto"
+        Let member `m` hold out fold ``m % k`` of the rows, stratified: an early-stopping rule of
+        the recipe then watches the member's own fold, and each row has probabilities by members
+        that did not see it. An int is k; a splitter of scikit-learn, which may ask for `groups`,
+        is followed; with more members than folds rows are dealt anew. "auto" is ten folds, or
+        five for two to nine members, where `estimator` is None, and ``None``, which lets every
+        member see all rows, where a recipe is given.
+    calibrate : "auto" or bool, default="auto"
+        Whether probabilities are those at ``temperature_``; may be changed after `fit`. "auto" is
+        True where `estimator` is None. Needs `cross_fit`, and means or logits as `averaging`.
     bootstrap : bool, default=False
         Whether each member draws its rows with replacement.
     max_samples : int, float or None, default=None
@@ -90,6 +104,17 @@ class DeepEnsembleClassifier(FusedMembers):
     estimators_ : list of NetworkClassifier
         The fitted members. ``len``, iteration and indexing of the ensemble reach them; a
         slice is an ensemble of some of them.
+    oof_proba_ : ndarray of shape (n_samples, n_classes)
+        Of each row, the probabilities by the members that did not see it, before calibration;
+        NaN where all did. With `cross_fit` only.
+    oof_score_ : float
+        Accuracy of these.
+    temperature_ : float
+        Temperature at which their log loss is least, drawn towards one where rows are few.
+    folds_ : list of ndarray
+        The rows that each member held out.
+    preprocessor_ : TablePreprocessor or None
+        What reads raw tables, where `estimator` is None.
     n_features_in_ : int
         Number of features seen in `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -118,13 +143,21 @@ class DeepEnsembleClassifier(FusedMembers):
 
     _averagings = ("auto", *AVERAGING)
     _members_attribute = "estimators_"
-    _found = ("_root", "_numbers")
+    _found = ("_root", "_numbers", "_n_folds", "temperature_", "oof_score_")
+    _n_folds: Any = None
     _takes_other_rows = True
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **NetworkClassifier._parameter_constraints,
         "n_estimators": [Interval(numbers.Integral, 1, None, closed="left")],
         "averaging": [StrOptions({"auto", "proba", "logit", "vote"})],
         "joint": ["boolean"],
+        "cross_fit": [
+            StrOptions({"auto"}),
+            Interval(numbers.Integral, 2, None, closed="left"),
+            HasMethods(["split", "get_n_splits"]),
+            None,
+        ],
+        "calibrate": [StrOptions({"auto"}), "boolean"],
         "bootstrap": ["boolean"],
         "max_samples": [
             Interval(numbers.Integral, 1, None, closed="left"),
@@ -144,6 +177,8 @@ class DeepEnsembleClassifier(FusedMembers):
         *,
         averaging: str = "auto",
         joint: bool = False,
+        cross_fit: Any = "auto",
+        calibrate: Any = "auto",
         bootstrap: bool = False,
         max_samples: Any = None,
         channel_splits: int | None = None,
@@ -160,6 +195,8 @@ class DeepEnsembleClassifier(FusedMembers):
         self.n_estimators = n_estimators
         self.averaging = averaging
         self.joint = joint
+        self.cross_fit = cross_fit
+        self.calibrate = calibrate
         self.bootstrap = bootstrap
         self.max_samples = max_samples
         self.channel_splits = channel_splits
@@ -175,7 +212,9 @@ class DeepEnsembleClassifier(FusedMembers):
     # -- fit -----------------------------------------------------------------------------
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> DeepEnsembleClassifier:
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None
+    ) -> DeepEnsembleClassifier:
         """Train the members.
 
         Parameters
@@ -187,6 +226,8 @@ class DeepEnsembleClassifier(FusedMembers):
             Labels.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights; a row of weight zero counts as absent.
+        groups : array-like of shape (n_samples,), default=None
+            Groups of rows, for a splitter given as `cross_fit` that asks for them.
 
         Returns
         -------
@@ -205,28 +246,96 @@ class DeepEnsembleClassifier(FusedMembers):
                 f"'max_samples' None. Got bootstrap={self.bootstrap}, "
                 f"max_samples={self.max_samples!r} instead."
             )
-        fit_alone(self, Given(X, y, sample_weight))
+        fit_alone(self, Given(X, y, sample_weight, groups=groups))
         return self
 
     def _steps(self, given: Given) -> Steps:
         kept = self._kept_members()
         root = int(getattr(self, "_root", 0)) if kept else root_seed(self.random_state)
         before = dict(vars(self))
-        recipe, data = self._prepare(self.estimator, given, root)
+        cross_fit = self._cross_fit()
+        recipe, data = self._prepare(self.estimator, given, root, hold_out=cross_fit is None)
         recipe = self._check_same_data(recipe, data, before) if kept else recipe
         labels = recipe.objective()
         if self.joint:
             labels = SumCrossEntropy(labels.class_weight, labels.label_smoothing)
         objective = augment(self, labels, recipe, data, given)
+        folds = None if cross_fit is None else self._make_folds(cross_fit, data, given, root, kept)
         members = []
         for number in range(self.n_estimators):
             if number not in kept:
                 seed = member_seed(root, number)
-                rows = self._draw_rows(data.rows, seed)
-                own = data if rows is None else replace(data, rows=rows)
+                own = data if folds is None else folds.of(data, number)
+                rows = self._draw_rows(own.rows, seed)
+                own = own if rows is None else replace(own, rows=rows)
                 members.append(Member(number, seed, recipe.of_member(number), objective, own))
         self._root: int = root
+        self._forget_left_out()
         yield from self._train(recipe, members, kept)
+        if folds is not None:
+            self._learn_of_left_out(folds, data, given)
+
+    # -- folds -----------------------------------------------------------------------------
+
+    def _cross_fit(self) -> Any:
+        """Return how members are to hold out folds, or None where they see all rows."""
+        if self.cross_fit == "auto":
+            chosen = self.estimator is None and not self.joint
+            return "auto" if chosen else None
+        if self.cross_fit is not None and self.joint:
+            raise ValueError(
+                "With joint=True members are parts of one network, which sees all rows, so "
+                f"'cross_fit' must be 'auto' or None. Got {self.cross_fit!r} instead."
+            )
+        return self.cross_fit
+
+    def _make_folds(
+        self, cross_fit: Any, data: FitData, given: Given, root: int, kept: dict[int, Any]
+    ) -> Folds:
+        split = read_recipe(self.estimator).training.train_split
+        if split is not None:
+            raise ValueError(
+                "Both 'cross_fit' and the net's 'train_split' hold rows out. Set train_split=None, "
+                f"or cross_fit=None. Got cross_fit={cross_fit!r} and train_split={split!r}."
+            )
+        if kept and self._n_folds is not None:
+            cross_fit = self._n_folds  # as the members there are hold out
+        groups = None if given.groups is None else np.asarray(given.groups)
+        folds = make_folds(cross_fit, self.n_estimators, data, groups, root)
+        self._n_folds = folds.n_folds if isinstance(cross_fit, str | int) else None
+        return folds
+
+    def _forget_left_out(self) -> None:
+        for name in ("oof_proba_", "oof_score_", "temperature_", "folds_"):
+            if hasattr(self, name):
+                delattr(self, name)
+
+    def _learn_of_left_out(self, folds: Folds, data: FitData, given: Given) -> None:
+        """Ask members about rows that they have not seen; find score and temperature."""
+        proba = left_out_proba(self, folds, data)
+        rows = np.arange(len(data.X)) if given.rows is None else given.rows
+        known = data.rows[np.isfinite(proba[data.rows, 0])]
+        weight = None if data.weight is None else data.weight[known]
+        said, y = proba[known], data.y[known]
+        with np.errstate(divide="ignore"):
+            self.temperature_: float = fit_temperature(np.log(said), y, weight)
+        self.oof_score_ = float(np.average(said.argmax(1) == y, weights=weight))
+        self.oof_proba_: np.ndarray = proba[rows]
+        places = np.full(len(data.X), -1)
+        places[rows] = np.arange(len(rows))
+        self.folds_ = [places[folds.held_out[number]] for number in self._numbers]
+
+    def _calibrates(self) -> bool:
+        """Whether probabilities are to be those at the temperature that was found."""
+        wanted = self.calibrate
+        if wanted == "auto":
+            wanted = self.estimator is None
+        elif wanted and not hasattr(self, "temperature_"):
+            raise ValueError(
+                "calibrate=True needs rows that members have not seen. Got "
+                f"cross_fit={self.cross_fit!r}; set 'cross_fit' and fit again."
+            )
+        return bool(wanted) and hasattr(self, "temperature_") and self._averaging() != "vote"
 
     def _kept_members(self) -> dict[int, NetworkClassifier]:
         """Return the members a warm start keeps, by number."""
@@ -310,7 +419,7 @@ class DeepEnsembleClassifier(FusedMembers):
 
     def _make_member(self, recipe: Recipe, seed: int, result: MemberResult) -> NetworkClassifier:
         member = NetworkClassifier(
-            self.estimator if recipe.training.net is None else recipe.training.net,
+            self.estimator if recipe.chosen or recipe.training.net is None else recipe.training.net,
             augmentation=self.augmentation,
             class_weight=self.class_weight,
             precision=self.precision,
@@ -340,6 +449,9 @@ class DeepEnsembleClassifier(FusedMembers):
         part.estimators_ = self.estimators_[index]
         part._numbers = self._numbers[index]
         part.n_estimators = len(part.estimators_)
+        if hasattr(part, "folds_"):
+            part.folds_ = self.folds_[index]
+            del part.oof_proba_, part.oof_score_  # of all members
         return part
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -362,6 +474,22 @@ class DeepEnsembleClassifier(FusedMembers):
 
     def _teaching(self, logits: Tensor) -> Tensor:
         return logits.mean(0, keepdim=True) if self.joint else logits
+
+    def _fuse_members(self, logits: Tensor) -> Tensor:
+        """Fuse members without a temperature."""
+        return super()._fuse_proba(logits)
+
+    def _fuse_proba(self, logits: Tensor) -> Tensor:
+        if self._calibrates():
+            return self._fuse_log_proba(logits).exp()
+        return super()._fuse_proba(logits)
+
+    def _fuse_log_proba(self, logits: Tensor) -> Tensor:
+        said = super()._fuse_log_proba(logits)
+        return (said / self.temperature_).log_softmax(-1) if self._calibrates() else said
+
+    def _fuse_score(self, logits: Tensor) -> Tensor:
+        return self._fuse_log_proba(logits) if self._calibrates() else super()._fuse_score(logits)
 
     def _count_voices(self) -> int:
         return 1 if self.joint else super()._count_voices()

@@ -160,6 +160,7 @@ class NTKClassifier(FusedMembers):
     _members_attribute = "estimators_"
     _found = ("reg_", "temperature_", "layers_", "n_iter_")
     _learns_targets = True
+    _chooses = False
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "estimator": "no_validation",
         "features": [StrOptions(set(OUTPUTS))],

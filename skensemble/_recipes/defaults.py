@@ -1,0 +1,131 @@
+"""What is chosen for a user who chose nothing: network, optimiser and budget, by rules.
+
+The rules know rows, columns and classes alone, never a stopwatch or a score, so that runs repeat.
+Numbers were settled by cross-validation on training rows of public tables; ``docs/guide/tables.md``
+says which, and what was measured.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from skorch import NeuralNetClassifier
+from skorch.callbacks import EarlyStopping, LRScheduler
+from skorch.dataset import ValidSplit
+from torch import nn
+
+from skensemble._recipes.training import TrainingSettings
+from skensemble.nn import CifarResNet, TabularNet
+
+# Of tables: layers, and what keeps them from learning rows by heart.
+_HIDDEN = (128, 128)
+_DROPOUT = 0.2
+_LR = 2e-3
+_WEIGHT_DECAY = 0.05
+# Batches shrink with the table, since a network wants steps: as many, at any number of rows.
+_STEPS = 2000
+_SMALLEST_BATCH, _BATCH, _LARGEST_BATCH = 16, 256, 1024
+_BATCHES_AN_EPOCH = 16
+_MANY_ROWS = 100_000
+_MOST_EPOCHS = 400
+_LEAST_EPOCHS = {"few": 30, "many": 8}
+# Of images.
+_IMAGE_EPOCHS = 60
+_IMAGE_BATCH = 64
+# Epochs without a better score on held-out rows, as a share of all.
+_PATIENCE = 0.25
+# One row in so many is held out where members do not hold out a fold each.
+HELD_OUT = 10
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A network and how it is trained.
+
+    Attributes
+    ----------
+    module : type
+        The architecture.
+    module_kwargs : dict
+        Its arguments that do not follow from the data's shape alone.
+    training : TrainingSettings
+        Optimiser, schedule and budget.
+    """
+
+    module: type[nn.Module]
+    module_kwargs: dict[str, Any]
+    training: TrainingSettings
+
+    def __str__(self) -> str:
+        told = self.training
+        decay = told.optimizer_kwargs["weight_decay"]
+        return (
+            f"{self.module.__name__}, {told.optimizer.__name__} at {told.lr:g} with decay "
+            f"{decay:g}, batches of {told.batch_size}, at most {told.max_epochs} epochs"
+        )
+
+
+def choose(in_shape: tuple[int, ...], n_rows: int, layout: Mapping[str, Any] | None) -> Choice:
+    """Choose for samples of a shape; `layout` is that of a table that was read.
+
+    Parameters
+    ----------
+    in_shape : tuple of int
+        ``(n_features,)`` or ``(channels, height, width)``.
+    n_rows : int
+        Rows to train on.
+    layout : mapping or None
+        What a `TablePreprocessor` says of its columns.
+    """
+    if len(in_shape) > 1:
+        return Choice(CifarResNet, {}, _training(CifarResNet, _IMAGE_BATCH, _IMAGE_EPOCHS))
+    batch = _batch(n_rows)
+    kwargs: dict[str, Any] = {"hidden": list(_HIDDEN), "dropout": _DROPOUT}
+    if layout is not None:
+        kwargs["numeric"] = int(layout["numeric"])
+        kwargs["cardinalities"] = [int(n) for n in layout["cardinalities"]]
+    return Choice(TabularNet, kwargs, _training(TabularNet, batch, _epochs(n_rows, batch)))
+
+
+def _batch(n_rows: int) -> int:
+    """Return the rows of a batch: a sixteenth of all, in powers of two within bounds."""
+    largest = _BATCH if n_rows <= _MANY_ROWS else _LARGEST_BATCH
+    wanted = 2 ** round(math.log2(max(1, n_rows) / _BATCHES_AN_EPOCH))
+    return int(min(max(wanted, _SMALLEST_BATCH), largest))
+
+
+def _epochs(n_rows: int, batch: int) -> int:
+    """Return how many epochs have the budget's steps."""
+    least = _LEAST_EPOCHS["few" if n_rows <= _MANY_ROWS else "many"]
+    wanted = round(_STEPS / math.ceil(max(1, n_rows) / batch))
+    return min(max(wanted, least), _MOST_EPOCHS)
+
+
+def _training(module: type[nn.Module], batch: int, epochs: int) -> TrainingSettings:
+    split = ValidSplit(HELD_OUT, stratified=True)
+    stopping = EarlyStopping(
+        monitor="valid_loss", patience=max(5, round(_PATIENCE * epochs)), threshold=0.0,
+        load_best=True, sink=_say_nothing,
+    )  # fmt: skip
+    schedule = LRScheduler("CosineAnnealingLR", T_max=epochs)
+    net = NeuralNetClassifier(
+        module, callbacks=[("schedule", schedule), ("stopping", stopping)], train_split=split
+    )
+    return TrainingSettings(
+        optimizer=torch.optim.AdamW,
+        optimizer_kwargs={"weight_decay": _WEIGHT_DECAY},
+        lr=_LR,
+        max_epochs=epochs,
+        batch_size=batch,
+        valid_batch_size=4096,
+        train_split=split,
+        net=net,
+    )
+
+
+def _say_nothing(message: str) -> None:
+    """Leave a line unsaid; skorch's callbacks print otherwise."""

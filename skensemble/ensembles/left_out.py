@@ -1,0 +1,32 @@
+"""What members say of rows that they have not seen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from skensemble._base.folds import Folds
+from skensemble._data.rows import FitData
+
+
+def left_out_proba(ensemble: Any, folds: Folds, data: FitData) -> np.ndarray:
+    """Return each row's probabilities by the members that did not see it, fused as they are.
+
+    Of shape ``(n_samples, n_classes)`` for all rows of `data`; NaN where no member left a row out.
+    """
+    n_classes = len(ensemble.classes_)
+    total, count = np.zeros((len(data.X), n_classes)), np.zeros(len(data.X))
+    by_logit = ensemble._averaging() == "logit"
+    for number, member in zip(ensemble._numbers, ensemble.estimators_, strict=True):
+        rows = np.sort(folds.held_out[number])
+        parts = []
+        for _, _, logits in ensemble._run(data.X[rows], member._networks(), member._recipes()):
+            own = logits[0] if by_logit else ensemble._fuse_members(logits)
+            parts.append(own.double())
+        total[rows] += torch.cat(parts).cpu().numpy()
+        count[rows] += 1
+    with np.errstate(invalid="ignore"):
+        mean = total / count[:, None]
+    return torch.from_numpy(mean).softmax(-1).numpy() if by_logit else mean
