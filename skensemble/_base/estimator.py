@@ -296,21 +296,25 @@ class BaseNetworks(BaseEstimator, ABC):
         check_is_fitted(self)
         save(self, path)
 
-    def export_onnx(self, path: Any) -> None:
+    def export_onnx(self, path: Any, *, preprocessed: bool = False) -> None:
         """Write the fused estimator as an ONNX graph with a free number of rows.
 
-        Its input ``X`` is float32, in [0, 1] where the networks learned images of bytes;
-        its output is ``probabilities``. Needs ``pip install 'skensemble[onnx]'``.
+        Its input ``X`` is float32, in [0, 1] where the networks learned images of bytes; of a
+        table that was read by ``preprocessor_``, the raw numbers with NaN for missing ones. Its
+        output is ``probabilities``. Needs ``pip install 'skensemble[onnx]'``.
 
         Parameters
         ----------
         path : path-like
             The file.
+        preprocessed : bool, default=False
+            Whether the graph is to be given what ``preprocessor_.transform`` returns, as it must
+            be where a table has categories.
         """
         from skensemble._files.onnx import export_onnx
 
         check_is_fitted(self)
-        export_onnx(self, path)
+        export_onnx(self, path, preprocessed)
 
 
 def inside(one: Any, owner: BaseNetworks) -> list[Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from joblib import Parallel, delayed, effective_n_jobs
 from joblib.parallel import get_active_backend
@@ -68,7 +69,13 @@ def train_members(training: Training) -> Iterator[tuple[Member, MemberResult]]:
         _say_plan(training, plan)
     job = Job(plan, training.order_seed, training.verbose)
     n_workers = effective_n_jobs(training.n_jobs)
-    shards = [members] if joint else make_shards(members, plan.size, n_workers)
+    shards = [members]
+    if not joint:
+        shards = [
+            shard
+            for group in _of_one_length(members)
+            for shard in make_shards(group, plan.size, n_workers)
+        ]
     calls = (
         delayed(train_shard)(job, shard, shard_device(recipe.training.device, number))
         for number, shard in enumerate(shards)
@@ -87,3 +94,13 @@ def _say_plan(training: Training, plan: Plan) -> None:
     print(  # noqa: T201
         f"[skensemble] {training.owner}: {n_members} members, {how}{why}", flush=True
     )
+
+
+def _of_one_length(members: list[Member]) -> list[list[Member]]:
+    """Group members that learn and hold out equally many rows, as those of a stack must."""
+    groups: dict[Any, list[Member]] = {}
+    for member in members:
+        valid = member.data.valid
+        lengths = len(member.data.rows), None if valid is None else len(valid.rows)
+        groups.setdefault(lengths, []).append(member)
+    return list(groups.values())

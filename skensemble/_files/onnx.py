@@ -16,13 +16,16 @@ import torch
 from torch import Tensor, nn
 
 from skensemble._recipes.recipe import run_networks
+from skensemble._tables.reader import TableReader
 
 
 class _Fused(nn.Module):
     """The networks of an estimator and its fusion as one module, in float32 on the CPU."""
 
-    def __init__(self, estimator: Any) -> None:
+    def __init__(self, estimator: Any, preprocessed: bool) -> None:
         super().__init__()
+        table = estimator._recipe.table
+        self.read = nn.Identity() if table is None or preprocessed else TableReader(table)
         modules = [copy.deepcopy(module).cpu().float() for module in estimator._networks()]
         self.members = nn.ModuleList(modules).eval()
         # A graph has its own layout and is exact.
@@ -33,11 +36,11 @@ class _Fused(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return probabilities."""
-        return self._fuse[0](run_networks(list(self.members), self._recipes, x))
+        return self._fuse[0](run_networks(list(self.members), self._recipes, self.read(x)))
 
 
-def export_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
-    """Write the graph; see ``BaseNetworkClassifier.export_onnx``."""
+def export_onnx(estimator: Any, path: str | os.PathLike[str], preprocessed: bool = False) -> None:
+    """Write the graph; see ``BaseNetworks.export_onnx``."""
     missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
     if missing:
         raise ImportError(
@@ -49,7 +52,10 @@ def export_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
             "A linearised network predicts with its gradients, which ONNX has no graph for. Use "
             "save() or pickle; or distil it into a network and export that."
         )
-    sample = torch.zeros(2, *estimator._recipe.in_shape)
+    fused = _Fused(estimator, preprocessed).eval()
+    is_raw = isinstance(fused.read, TableReader)
+    shape = (estimator.n_features_in_,) if is_raw else estimator._recipe.in_shape
+    sample = torch.zeros(2, *shape)
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     try:
@@ -57,7 +63,7 @@ def export_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")  # the exporter's own deprecations
             program: Any = torch.onnx.export(
-                _Fused(estimator).eval(),
+                fused,
                 (sample,),
                 dynamo=True,
                 input_names=["X"],
