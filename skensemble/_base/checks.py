@@ -50,7 +50,7 @@ def is_table(X: Any) -> bool:
     if hasattr(X, "columns"):
         return True
     shape = getattr(X, "shape", None)
-    return len(np.shape(X) if shape is None else shape) == 2
+    return len(np.asarray(X).shape if shape is None else shape) == 2
 
 
 def table_rows(table: Any, X: Any) -> np.ndarray:

@@ -19,6 +19,7 @@ from skensemble._base.checks import (
     weight_dtype,
 )
 from skensemble._base.estimator import BaseNetworks
+from skensemble._base.folds import make_folds
 from skensemble._base.splitting import apply_split
 from skensemble._base.states import innermost
 from skensemble._data.rows import FitData, Rows
@@ -111,7 +112,9 @@ class BaseNetworkClassifier(ClassifierMixin, BaseNetworks):
         if recipe.module is None and self._chooses:
             recipe = recipe.by_rules(data.X, len(data.rows))
         recipe = recipe.bind(data.X, len(self.classes_), getattr(self, "precision", None))
-        if hold_out:
+        if hold_out and recipe.chosen:
+            data = make_folds("auto", 1, data, None, root).of(data, 0)
+        elif hold_out:
             data = self._hold_out(data, recipe, purpose_seed(root, Purpose.SPLIT))
         data.require_range(recipe.dtype)
         sample = Rows(data.X, recipe.dtype).slice(0, min(SAMPLE_ROWS, len(data.X)))

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, clone
-from sklearn.utils import _safe_indexing
+from sklearn.utils import Tags, _safe_indexing
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
@@ -89,6 +89,8 @@ class BaseNetworks(BaseEstimator, ABC):
             X = X.detach().cpu().numpy()
         table = self._table if in_shape is not None or reset else self._recipe.table
         if table is not None:
+            if not is_table(X):
+                validate_data(self, X, reset=False, allow_nd=True)
             validate_data(self, X, reset=False, skip_check_array=True)
             return table_rows(table, X)
         if not reset and in_shape is None:
@@ -238,6 +240,14 @@ class BaseNetworks(BaseEstimator, ABC):
     def _count_voices(self) -> int:
         """Return how many networks, of those that a student can tell apart, there are."""
         return sum(getattr(network, "n_members", 1) for network in self._networks())
+
+    def __sklearn_tags__(self) -> Tags:
+        """Say that raw tables are taken where no recipe is given."""
+        tags = super().__sklearn_tags__()
+        if self._chooses and innermost(self) is None:
+            takes = tags.input_tags
+            takes.allow_nan = takes.string = takes.categorical = True
+        return tags
 
     # -- files ---------------------------------------------------------------------------
 

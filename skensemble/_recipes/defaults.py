@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from skorch import NeuralNetClassifier
 from skorch.callbacks import EarlyStopping, LRScheduler
-from skorch.dataset import ValidSplit
 from torch import nn
 
 from skensemble._recipes.training import TrainingSettings
@@ -38,8 +37,6 @@ _IMAGE_EPOCHS = 60
 _IMAGE_BATCH = 64
 # Epochs without a better score on held-out rows, as a share of all.
 _PATIENCE = 0.25
-# One row in so many is held out where members do not hold out a fold each.
-HELD_OUT = 10
 
 
 @dataclass(frozen=True)
@@ -106,15 +103,12 @@ def _epochs(n_rows: int, batch: int) -> int:
 
 
 def _training(module: type[nn.Module], batch: int, epochs: int) -> TrainingSettings:
-    split = ValidSplit(HELD_OUT, stratified=True)
     stopping = EarlyStopping(
         monitor="valid_loss", patience=max(5, round(_PATIENCE * epochs)), threshold=0.0,
         load_best=True, sink=_say_nothing,
     )  # fmt: skip
     schedule = LRScheduler("CosineAnnealingLR", T_max=epochs)
-    net = NeuralNetClassifier(
-        module, callbacks=[("schedule", schedule), ("stopping", stopping)], train_split=split
-    )
+    callbacks = [("schedule", schedule), ("stopping", stopping)]
     return TrainingSettings(
         optimizer=torch.optim.AdamW,
         optimizer_kwargs={"weight_decay": _WEIGHT_DECAY},
@@ -122,8 +116,7 @@ def _training(module: type[nn.Module], batch: int, epochs: int) -> TrainingSetti
         max_epochs=epochs,
         batch_size=batch,
         valid_batch_size=4096,
-        train_split=split,
-        net=net,
+        net=NeuralNetClassifier(module, callbacks=callbacks, train_split=None),
     )
 
 
