@@ -185,8 +185,6 @@ class _StackedSearch(ABC):
     ) -> list[tuple[Any, Any]]:
         """Make every candidate on every fold, in scikit-learn's order."""
         search: Any = self
-        options = dict(fit_params)
-        weight = options.pop("sample_weight", None)
         shared: dict[Any, Any] = {}
         fits = []
         for parameters in candidates:
@@ -194,7 +192,7 @@ class _StackedSearch(ABC):
                 estimator = clone(search.estimator)
                 estimator.set_params(**clone(parameters, safe=False))
                 estimator._validate_params()
-                given = Given(X, y, weight, np.asarray(train), shared, options)
+                given = Given(X, y, rows=np.asarray(train), shared=shared, **fit_params)
                 fits.append((estimator, estimator._steps(given)))
         return fits
 

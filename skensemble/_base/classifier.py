@@ -47,7 +47,7 @@ class BaseNetworkClassifier(ClassifierMixin, BaseNetworks):
                 f"{type(self).__name__} needs at least 2 classes in y; got 1 class: "
                 f"{self.classes_.tolist()[0]!r}."
             )
-        encoded = given.recall(("encoded", tuple(self.classes_)), lambda: self._encode(y))
+        encoded = given.recall("encoded", lambda: self._encode(y), values=tuple(self.classes_))
         weight = self._check_weight(given.sample_weight, y, X, rows)
         if weight is not None:
             # A row of weight zero is a row that is not there, also for batches and orders.
@@ -88,8 +88,9 @@ class BaseNetworkClassifier(ClassifierMixin, BaseNetworks):
         sample = Rows(data.X, recipe.dtype).slice(0, min(SAMPLE_ROWS, len(data.X)))
         if given.rows is None:
             return replace(recipe, **try_module(recipe, sample)), data
-        key = ("recipe", recipe_key(recipe))
-        return replace(recipe, **given.recall(key, lambda: try_module(recipe, sample))), data
+        key = (recipe_key(recipe),)
+        found = given.recall("recipe", lambda: try_module(recipe, sample), values=key)
+        return replace(recipe, **found), data
 
     def _check_weight(
         self, sample_weight: Any, y: np.ndarray, X: Any, rows: np.ndarray

@@ -275,8 +275,8 @@ class DistilledClassifier(StudentClassifier):
         DistilledClassifier
             The fitted estimator.
         """
-        options = {"teacher_logits": teacher_logits, "X_unlabelled": X_unlabelled}
-        fit_alone(self, Given(X, y, sample_weight, options=options))
+        lesson = {"teacher_logits": teacher_logits, "X_unlabelled": X_unlabelled}
+        fit_alone(self, Given(X, y, sample_weight, **lesson))
         return self
 
     def set_params(self, **params: Any) -> DistilledClassifier:
@@ -398,7 +398,7 @@ class DistilledClassifier(StudentClassifier):
         check_kernel_student(self, term, given)
         data = self._check_fit(given)
         self.teacher_ = yield from self._find_teacher(given, data, root)
-        ready = given.options.get("teacher_logits")
+        ready = given.teacher_logits
         if ready is None:
             logits = teacher_logits(self.teacher_, given.X, self.classes_, torch.float64)
         else:
@@ -415,7 +415,7 @@ class DistilledClassifier(StudentClassifier):
 
     def _find_teacher(self, given: Given, data: FitData, root: int) -> Steps:
         """Return the teacher if it is fitted, or have it fitted on the rows of this fit."""
-        if given.options.get("teacher_logits") is not None:
+        if given.teacher_logits is not None:
             return None
         if isinstance(self.teacher, ForgottenRecipe):
             raise ValueError(
@@ -431,13 +431,13 @@ class DistilledClassifier(StudentClassifier):
         if self.random_state is None and memory.location is not None:
             seed = _FIXED_SEED
         teacher = ready_to_fit(self.teacher, self._recipe_source(), seed)
-        wanted = Subfit(teacher, replace(given, sample_weight=weight, options={}), memory)
+        wanted = Subfit(teacher, given.without_lesson(weight), memory)
         yield wanted
         return wanted.result
 
     def _add_unlabelled(self, data: FitData, given: Given) -> FitData:
         """Append rows without labels to those that the student sees."""
-        more = given.options.get("X_unlabelled")
+        more = given.X_unlabelled
         if more is None:
             return data
         n_rows = len(data.X)
@@ -448,7 +448,7 @@ class DistilledClassifier(StudentClassifier):
             y = np.concatenate([data.y, np.zeros(len(X), data.y.dtype)])
             return joined(data.X, X), y, labelled
 
-        X, y, labelled = given.recall(("joined", tuple(self.classes_)), join)
+        X, y, labelled = given.recall("joined", join, values=tuple(self.classes_))
         weight = data.weight
         if weight is not None:
             weight = np.concatenate([weight, np.ones(len(X) - n_rows, weight.dtype)])
