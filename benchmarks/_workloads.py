@@ -232,15 +232,16 @@ def images_pruned(task: Task) -> Row:
         seed = 3000 + 10 * task.seed + number
         learned = DistilledClassifier(FrozenEstimator(plain), net, temperature=4.0, alpha=0.9,
                                       random_state=seed).fit(X, y)  # fmt: skip
+        lesson = DistilledClassifier(temperature=4.0, alpha=0.9)
         prune = partial(
-            PrunedClassifier, method="l1-filter", keep=0.5, temperature=4.0, alpha=0.9,
+            PrunedClassifier, method="l1-filter", keep=0.5,
             finetune=image_net(task, lr=0.01, share=0.5), random_state=seed,
         )  # fmt: skip
         rows.append({
             "unpruned": plain,
             "unpruned, distilled": learned,
             "pruned, finetuned": prune(FrozenEstimator(plain)).fit(X, y),
-            "pruned, self-distilled": prune(FrozenEstimator(learned), distill="post").fit(X, y),
+            "pruned, self-distilled": prune(FrozenEstimator(learned), distill=lesson).fit(X, y),
         })  # fmt: skip
     return {name: statistics.fmean(percent(row[name], X_test, y_test) for row in rows)
             for name in rows[0]}  # fmt: skip

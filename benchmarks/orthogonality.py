@@ -275,16 +275,17 @@ class Bench:
         lesson = {"objective": objective, "random_state": self.seed + 1000}
         teacher = FrozenEstimator(self.scratch(pruning))
         if pruning is not None and pruning.method == "slimming":
-            make = partial(self._slimmed, pruning, distill="pre", teacher=teacher, **lesson)
+            learns = DistilledClassifier(teacher, objective=objective)
+            make = partial(self._slimmed, pruning, self.seed + 1000, distill=learns, protocol="pre")
             return self.kept(f"slimming, {objective}", make)
         one = DistilledClassifier(teacher, self.net, **lesson)
         return self.kept(f"plain, {objective}", lambda: self.fit(one))
 
-    def _slimmed(self, pruning: Pruning, random_state: int | None = None, **lesson: Any) -> Any:
+    def _slimmed(self, pruning: Pruning, random_state: int | None = None, **learns: Any) -> Any:
         seed = self.seed if random_state is None else random_state
         whole = PrunedClassifier(
             self.net, method="slimming", strength=pruning.strength, finetune=None,
-            random_state=seed, **lesson,
+            random_state=seed, **learns,
         )  # fmt: skip
         return self.fit(whole).unpruned_
 
@@ -305,8 +306,8 @@ class Bench:
                 method=pruning.method,
                 keep=pruning.keep,
                 finetune=finetune,
-                distill=distill,
-                objective=objective,
+                distill=DistilledClassifier(objective=objective) if distill else None,
+                protocol=distill or "post",
                 random_state=self.seed + 2000,
             )
         )

@@ -116,7 +116,8 @@ def methods(members: int, seed: int, epochs: int) -> list[tuple[str, Callable[[]
             "distilled and pruned",
             lambda: PrunedClassifier(
                 DistilledClassifier(DeepEnsembleClassifier(net, members), net),
-                distill="pre-post",
+                distill=DistilledClassifier(),
+                protocol="pre-post",
                 random_state=seed,
             ),
         ),

@@ -93,7 +93,7 @@ ESTIMATORS: list[BaseEstimator] = [
         method="magnitude",
         threshold="layer",
         finetune=5,
-        distill="post",
+        distill=DistilledClassifier(),
     ),
     StackedGridSearchCV(
         DistilledClassifier(LogisticRegression(), cheap_net(), random_state=0),

@@ -255,7 +255,8 @@ def test_array_stores(images, dtype, bootstrap):
 def test_array_stores_are_never_read_as_a_whole(monkeypatch):
     X = np.random.default_rng(0).normal(size=(3000, 40))
     store = Store(X)
-    monkeypatch.setattr("skensemble._base.classifier._CHUNK_NUMBERS", {"cpu": 4000})
+    monkeypatch.setattr("skensemble._base.estimator._CHUNK_NUMBERS", {"cpu": 4000})
+    monkeypatch.setattr("skensemble._base.checks._STORE_CHUNK", 4000)
     ensemble = fit(store, np.arange(3000) % 2)
     ensemble.predict(store)
     assert 32 <= store.largest_read <= 100

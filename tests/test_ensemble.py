@@ -148,7 +148,7 @@ def test_prediction_in_chunks_is_prediction_at_once(fitted, monkeypatch):
     np.testing.assert_allclose(
         ensemble.predict_members(many), np.tile(whole, (1, 150, 1)), atol=1e-12
     )
-    monkeypatch.setattr("skensemble._base.classifier._CHUNK_ROWS", 7)
+    monkeypatch.setattr("skensemble._base.estimator._CHUNK_ROWS", 7)
     np.testing.assert_allclose(ensemble.predict_members(X), whole, atol=1e-12)
     np.testing.assert_array_equal(ensemble.predict(X), whole.mean(0).argmax(1))
 

@@ -31,6 +31,7 @@ from skensemble._recipes.wraps import Cut
 from skensemble.augmentation import MixUp
 from skensemble.metrics import surplus
 from skensemble.nn import CifarResNet
+from skensemble.objectives import FeatureTerm
 from skensemble.objectives.augmented import Augmented
 from skensemble.objectives.distilled import Distilled
 from skensemble.pruning import CannotPrune, Widths
@@ -56,6 +57,13 @@ class NormedMLP(nn.Module):
 
 def net(module=NormedMLP, **kwargs):
     return make_net(module, **{"max_epochs": 2, "lr": 0.05, **kwargs})
+
+
+def taught(protocol, **lesson):
+    """Return what makes a network learn by a protocol; None is by labels."""
+    if protocol is None:
+        return {}
+    return {"distill": DistilledClassifier(**lesson), "protocol": protocol}
 
 
 def pruned(estimator=None, **kwargs):
@@ -285,7 +293,7 @@ def test_scales_start_at_a_half_and_are_pulled_by_their_sign(stack):
 
 
 def test_slimming_does_not_touch_a_teacher_or_fine_tuning():
-    fit = pruned(method="slimming", strength=50.0, distill="self", finetune=1).fit(X, y)
+    fit = pruned(method="slimming", strength=50.0, **taught("self"), finetune=1).fit(X, y)
     assert abs(weights_of(fit.unpruned_)["norm.weight"] - 0.5).max() > 0.2
     assert abs(weights_of(fit.teacher_)["norm.weight"] - 1).max() < 0.5
     student = DistilledClassifier(None, net(), random_state=0)
@@ -331,12 +339,12 @@ def learns(member):
     ],
 )
 def test_protocols_train_these_networks_on_these_objectives(distill, expected, trainings):
-    fit = pruned(distill=distill, temperature=4.0, alpha=0.7, finetune=3).fit(X, y)
+    fit = pruned(**taught(distill, temperature=4.0, alpha=0.7), finetune=3).fit(X, y)
     members = [member for members in trainings for member in members]
     assert [(learns(m), bool(m.recipe.find(Cut))) for m in members] == expected
     assert [m.recipe.training.max_epochs for m in members] == [2] * (len(expected) - 1) + [3]
-    taught = [m for m in members if learns(m) == "teacher"]
-    for member in taught:
+    learners = [m for m in members if learns(m) == "teacher"]
+    for member in learners:
         assert (member.objective.teacher_share, member.objective.term.temperature) == (0.7, 4.0)
     who = {
         "pre": [fit.teacher_],
@@ -344,7 +352,7 @@ def test_protocols_train_these_networks_on_these_objectives(distill, expected, t
         "pre-post": [fit.teacher_, fit.teacher_],
         "self": [fit.teacher_, fit.unpruned_],
     }.get(distill, [])
-    for member, teacher in zip(taught, who, strict=True):
+    for member, teacher in zip(learners, who, strict=True):
         assert abs(member.data.targets["target"] - target(teacher)).max() < 1e-10
     # Fine-tuning starts from what pruning left of the unpruned network.
     columns = fit.unpruned_.module_.state_dict()["stem.weight"]
@@ -362,16 +370,15 @@ def test_a_teacher_of_ones_own_stays_as_it_is(distill, teacher):
         given.fit(X, y)
     before = pickle.dumps(given)
     used = FrozenEstimator(given) if teacher == "frozen" else given
-    fit = pruned(distill=distill, teacher=used, finetune=1).fit(X, y)
+    fit = pruned(**taught(distill, teacher=used), finetune=1).fit(X, y)
     assert pickle.dumps(given) == before
     assert np.array_equal(fit.teacher_.predict_proba(X), clone(given).fit(X, y).predict_proba(X))
-    assert fit.teacher is used
+    assert fit.distill.teacher is used
 
 
 def test_features_can_be_what_is_learned(trainings):
-    fit = pruned(distill="self", objective="feature", beta=2.0, finetune=1, skip=["stage"]).fit(
-        X, y
-    )
+    lesson = taught("self", objective=FeatureTerm(weight=2.0))
+    fit = pruned(**lesson, finetune=1, skip=["stage"]).fit(X, y)
     last = trainings[-1][0].objective
     assert (last.teacher_share, last.label_share) == (2.0, 1.0)
     assert last.taps[0].module == "head"
@@ -380,7 +387,7 @@ def test_features_can_be_what_is_learned(trainings):
 
 def test_members_learn_from_themselves(trainings):
     source = DeepEnsembleClassifier(net(), 2, random_state=0)
-    fit = PrunedClassifier(source, distill="post", finetune=1).fit(X, y)
+    fit = PrunedClassifier(source, **taught("post"), finetune=1).fit(X, y)
     assert [len(members) for members in trainings] == [2, 2]
     for member, wide in zip(trainings[-1], fit.unpruned_, strict=True):
         assert abs(member.data.targets["target"] - target(wide)).max() < 1e-10
@@ -389,19 +396,20 @@ def test_members_learn_from_themselves(trainings):
 @pytest.mark.parametrize(
     ("kwargs", "match"),
     [
-        ({"teacher": LogisticRegression()}, "has nobody to teach with distill=None"),
+        (taught("post", student=net()), "so its 'student' must be None"),
+        (taught("post", n_students=2), "and its 'n_students' 1. Got None and 2"),
         ({"coupled": True, "method": "slimming"}, "coupled=True is for method='l1-filter'"),
         ({"init": "scratch", "finetune": 0}, "must be trained. Got finetune=0"),
         ({"finetune": make_net(SoftmaxMLP, criterion=nn.NLLLoss)}, "puts out, logits. Got"),
         ({"estimator": NTKClassifier()}, "must be a skorch NeuralNetClassifier"),
         ({"estimator": BatchEnsembleClassifier(net(), 2)}, "Set merge='factor-mean'"),
-        ({"estimator": DeepEnsembleClassifier(net(), 2), "distill": "self"}, "it has no teacher"),
+        ({"estimator": DeepEnsembleClassifier(net(), 2), **taught("self")}, "it has no teacher"),
         ({"estimator": DeepEnsembleClassifier(net(), 2, joint=True)}, "parts of one network"),
         ({"estimator": PrunedClassifier(net())}, "must be fitted; under cross-validation"),
         (
             {
                 "estimator": DistilledClassifier(LogisticRegression(), net()),
-                "teacher": LogisticRegression(), "distill": "self",
+                **taught("self", teacher=LogisticRegression()),
             },
             "learns from a teacher of its own",
         ),
@@ -421,7 +429,7 @@ def test_fitted_networks_are_pruned_as_they_are(trainings):
     assert fit.unpruned_ is given
     assert all(np.array_equal(before[name], value) for name, value in weights_of(given).items())
     with pytest.raises(ValueError, match="cannot be taught, since it is fitted already"):
-        PrunedClassifier(given, distill="pre").fit(X, y)
+        PrunedClassifier(given, **taught("pre")).fit(X, y)
     with pytest.raises(ValueError, match=r"must know the classes of y, \[1, 2\]. It knows \[0, 1"):
         PrunedClassifier(given).fit(X[y > 0], y[y > 0])
     again = PrunedClassifier(fit, finetune=1, random_state=0).fit(X, y)
@@ -529,7 +537,7 @@ def test_shapes_that_differ_are_trained_one_by_one_and_that_is_said(capsys):
 def test_stacked_fine_tuning_is_the_same_as_one_by_one():
     source = DeepEnsembleClassifier(net(), 3, random_state=0)
     fits = [
-        PrunedClassifier(source, distill="post", stack=stack).fit(X, y) for stack in ("auto", 1)
+        PrunedClassifier(source, **taught("post"), stack=stack).fit(X, y) for stack in ("auto", 1)
     ]
     for together, alone in zip(*(fit.estimators_ for fit in fits), strict=True):
         for name, value in weights_of(together).items():
@@ -549,7 +557,7 @@ def test_a_lost_network_is_named():
 
 def test_searches_over_keep_and_method(trainings):
     grid = {"keep": [0.5, 0.75], "method": ["l1-filter", "magnitude"]}
-    source = pruned(finetune=1, distill="post")
+    source = pruned(finetune=1, **taught("post"))
     plain = GridSearchCV(source, grid, cv=2, refit=False).fit(X, y)
     one_by_one = len(trainings)
     del trainings[:]
@@ -573,7 +581,7 @@ def test_in_a_pipeline_with_weights_and_a_clone(tmp_path):
 
 
 def test_weights_of_classes_reach_every_training(trainings):
-    pruned(class_weight={0: 1.0, 1: 5.0, 2: 1.0}, distill="self", finetune=1).fit(X, y)
+    pruned(class_weight={0: 1.0, 1: 5.0, 2: 1.0}, **taught("self"), finetune=1).fit(X, y)
     assert len(trainings) == 3
     for members in trainings:
         assert np.array_equal(members[0].data.weight, np.where(y == 1, 5.0, 1.0))
@@ -586,7 +594,7 @@ def test_rows_are_altered_in_every_training(distill, trainings):
         return isinstance(objective, Augmented) or (inner is not None and altered(inner))
 
     given = NetworkClassifier(net(), augmentation=MixUp(p=1.0))
-    fit = pruned(given, distill=distill, finetune=1).fit(X, y)
+    fit = pruned(given, **taught(distill), finetune=1).fit(X, y)
     assert len(trainings) == (3 if distill == "self" else 2)
     assert all(altered(member.objective) for members in trainings for member in members)
     assert fit.estimators_[0].augmentation == MixUp(p=1.0)

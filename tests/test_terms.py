@@ -8,9 +8,9 @@ import joblib
 import numpy as np
 import pytest
 import torch
-from nets import SmallCNN, assert_same_network, make_images, make_net, make_points, weights_of
-from skensemble.distillation.old_files import upgrade_params
+from nets import assert_same_network, make_images, make_net, make_points, weights_of
 from sklearn.base import clone
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.frozen import FrozenEstimator
 
 import skensemble
@@ -19,12 +19,12 @@ from skensemble import (
     DeepEnsembleClassifier,
     DistilledClassifier,
     NTKClassifier,
-    PrunedClassifier,
     StackedGridSearchCV,
     objectives,
 )
 from skensemble._data.batches import Batch
 from skensemble._engine import training
+from skensemble.distillation.files import upgrade_params
 from skensemble.objectives import (
     AdaptiveTerm,
     AttentionTerm,
@@ -211,11 +211,14 @@ def test_a_kernel_machine_learns_a_label_term(teacher):
         DistilledClassifier(teacher, objective=TruncatedTerm(), **args).fit(X, y)
 
 
-def test_wrong_parameters_are_refused_by_fit(teacher):
+def test_wrong_parameters_are_refused_before_anything_is_fitted():
     X, y = make_points()
-    student = DistilledClassifier(teacher, make_net(), objective=AdaptiveTerm(cap=1.5))
+    never = RandomForestClassifier(n_estimators=0)  # its fit would raise another error
+    student = DistilledClassifier(never, make_net(), objective=AdaptiveTerm(cap=1.5))
     with pytest.raises(ValueError, match="The 'cap' parameter of AdaptiveTerm must be a float in"):
         student.fit(X, y)
+    with pytest.raises(ValueError, match="The 'step' parameter of ODS must be a float in"):
+        student.set_params(objective="label", perturbation=ODS(0.0)).fit(X, y)
 
 
 # -- names of layers and targets are the user's ------------------------------------------------
@@ -311,14 +314,3 @@ def test_files_of_format_1_have_their_flat_parameters(params, expected):
     altered = upgrade_params({**flat, **params, "perturbation": "ods", "step": 0.1})
     assert altered["perturbation"] == ODS(0.1)
     assert upgrade_params(got) is got
-
-
-def test_pruning_maps_beta_to_the_weight_of_the_term():
-    X, y = make_images()
-    one, other = (
-        PrunedClassifier(
-            make_net(SmallCNN, max_epochs=1), distill="self", random_state=0, **own
-        ).fit(X, y)
-        for own in ({"objective": "hint", "beta": 2.0}, {"objective": HintTerm(2.0)})
-    )
-    np.testing.assert_array_equal(one.predict_proba(X), other.predict_proba(X))

@@ -193,10 +193,6 @@ class BaseNetworks(BaseEstimator, ABC):
         """Return the fitted single networks that predict and can be exchanged for others."""
         return [network for one in self._members() for network in inside(one, self)]
 
-    def _members_each(self) -> int:
-        """Return how many members one network of this recipe's owner is."""
-        return 1
-
     def _count_voices(self) -> int:
         """Return how many networks, of those that a student can tell apart, there are."""
         return sum(getattr(network, "n_members", 1) for network in self._networks())

@@ -78,7 +78,7 @@ def to_state(estimator: Any) -> State:
         if not is_extra(name)
     }
     params, source = estimator._plain_params(), estimator._recipe_source()
-    inner = _innermost(source)
+    inner = innermost(source)
     recipe = describe_recipe(estimator._recipe, inner)
     modules = distinct([member._recipe.module for member in members])
     about = {
@@ -88,7 +88,8 @@ def to_state(estimator: Any) -> State:
         "recipe": recipe,
         "module": place_of(estimator._recipe.module, modules),
         "members": [_about_member(member, recipe, params, modules) for member in members],
-        "source": _about_source(source) if inner is not source else None,
+        # Of pruned members nothing is left of what they were members of.
+        "source": _about_source(source) if type(members[0]) is type(source) else None,
         "found": {
             name: getattr(estimator, name) for name in estimator._found if hasattr(estimator, name)
         },
@@ -100,9 +101,11 @@ def to_state(estimator: Any) -> State:
     return State(about, tensors)
 
 
-def _innermost(source: Any) -> Any:
+def innermost(source: Any) -> Any:
     """Return what the user gave as the recipe of a network; an estimator holds its own."""
-    return source._recipe_source() if hasattr(source, "_recipe_source") else source
+    while hasattr(source, "_recipe_source"):
+        source = source._recipe_source()
+    return source
 
 
 def _about_source(source: Any) -> dict[str, Any]:
@@ -113,7 +116,7 @@ def _about_member(
     member: Any, recipe: dict[str, Any], params: dict[str, Any], modules: list[Any]
 ) -> dict[str, Any]:
     """Describe where a member differs from its ensemble, as it may after a warm start."""
-    own = describe_recipe(member._recipe, _innermost(member._recipe_source()))
+    own = describe_recipe(member._recipe, innermost(member._recipe_source()))
     settings = {name: value for name, value in member._plain_params().items() if name in params}
     settings.pop("random_state")  # stands among the seeds
     return {

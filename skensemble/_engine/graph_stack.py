@@ -60,6 +60,19 @@ def _draw_as_torch(mask: Tensor, p: float, generator: torch.Generator) -> None:
     mask.bernoulli_(1 - p, generator=generator).div_(1 - p)
 
 
+def _looked_up(arg: Any, values: dict[str, Any]) -> Any:
+    """Return an argument with the values of other steps in their places.
+
+    Not a function within `forward`: one that calls itself would keep all activations alive until
+    the next round of garbage collection.
+    """
+    if isinstance(arg, _Value):
+        return values[arg.name]
+    if isinstance(arg, list | tuple):
+        return type(arg)(_looked_up(one, values) for one in arg)
+    return arg
+
+
 class GraphStack(_Stacked):
     """Members run through one graph in which every linear layer is a batched product.
 
@@ -217,14 +230,11 @@ class GraphStack(_Stacked):
         if len(x) != self.n_members:
             x = x.expand(self.n_members, *x.shape[1:])
         values = {self._input: x}
-
-        def lookup(arg: Any) -> Any:
-            if isinstance(arg, _Value):
-                return values[arg.name]
-            return type(arg)(map(lookup, arg)) if isinstance(arg, list | tuple) else arg
-
         for name, step, args, kwargs in self._steps:
-            values[name] = step(*map(lookup, args), **{k: lookup(v) for k, v in kwargs.items()})
+            values[name] = step(
+                *(_looked_up(arg, values) for arg in args),
+                **{key: _looked_up(arg, values) for key, arg in kwargs.items()},
+            )
         for tap in self.taps:
             self.features[tap.key] = values[self._places[tap.module, tap.side]]
         return values[self._output]

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from sklearn.base import clone
 from sklearn.utils.validation import check_memory
@@ -15,15 +13,13 @@ from torch import Tensor
 
 from skensemble._base.augmenting import augment
 from skensemble._base.errors import MemberDivergedError
-from skensemble._base.fitted import is_fitted
 from skensemble._base.states import plain_params
-from skensemble._data.rows import FitData, joined
+from skensemble._data.rows import FitData
 from skensemble._engine.members import Member
 from skensemble._engine.training import Training
 from skensemble._files.registry import in_files
 from skensemble._fits.given import Given, Steps
 from skensemble._fits.running import fit_alone
-from skensemble._fits.subfit import Subfit
 from skensemble._forgotten import ForgottenRecipe
 from skensemble._parameters import refuse_inner
 from skensemble._private import HasMethods, Interval, StrOptions, fit_context
@@ -36,10 +32,11 @@ from skensemble.distillation.lesson import Lesson, shares
 from skensemble.distillation.students import StudentClassifier
 from skensemble.distillation.teachers import (
     check_given_logits,
+    find_teacher,
     member_recipe,
-    ready_to_fit,
     teacher_logits,
 )
+from skensemble.distillation.unlabelled import add_unlabelled
 from skensemble.ensembles.batch_ensemble import BatchEnsembleClassifier
 from skensemble.ensembles.ensemble import DeepEnsembleClassifier
 from skensemble.objectives import Objective, Term
@@ -299,6 +296,7 @@ class DistilledClassifier(StudentClassifier):
         return member_recipe(self.teacher) if self.student is None else self.student
 
     def _steps(self, given: Given) -> Steps:
+        read_term(self.objective), read_perturbation(self.perturbation)  # before anything is fitted
         root = root_seed(self.random_state)
         source = self._recipe_source()
         if learns_targets(source):
@@ -324,7 +322,10 @@ class DistilledClassifier(StudentClassifier):
     ) -> tuple[FitData, Objective]:
         """Return what students minimise, and their data with what the teacher says."""
         lesson = self._lesson(recipe, given)
-        data = self._add_unlabelled(data, given)
+        in_shape = tuple(data.X.shape[1:])
+        data = add_unlabelled(
+            data, given, self.classes_, lambda X: self._check_X(X, reset=False, in_shape=in_shape)
+        )
         data, objective = lesson.teach(recipe, data, given, recipe.objective())
         if recipe.shares_layers:
             objective = SharedWeights(objective, recipe.n_members)
@@ -417,46 +418,13 @@ class DistilledClassifier(StudentClassifier):
         """Return the teacher if it is fitted, or have it fitted on the rows of this fit."""
         if given.teacher_logits is not None:
             return None
-        if isinstance(self.teacher, ForgottenRecipe):
-            raise ValueError(
-                "The file this estimator was loaded from does not hold its teacher. It can "
-                "predict; to fit it, bring a teacher with set_params(teacher=...) or pass "
-                "'teacher_logits'."
-            )
-        if self.teacher is not None and is_fitted(self.teacher):
-            return self.teacher
         weight = given.sample_weight if self.class_weight is None else data.weight
         memory = check_memory(self.memory)
         seed = purpose_seed(root, Purpose.TEACHER)
         if self.random_state is None and memory.location is not None:
             seed = _FIXED_SEED
-        teacher = ready_to_fit(self.teacher, self._recipe_source(), seed)
-        wanted = Subfit(teacher, given.without_lesson(weight), memory)
-        yield wanted
-        return wanted.result
-
-    def _add_unlabelled(self, data: FitData, given: Given) -> FitData:
-        """Append rows without labels to those that the student sees."""
-        more = given.X_unlabelled
-        if more is None:
-            return data
-        n_rows = len(data.X)
-
-        def join() -> tuple[Any, np.ndarray, np.ndarray]:
-            X = self._check_X(more, reset=False, in_shape=tuple(data.X.shape[1:]))
-            labelled = np.repeat(np.array([1.0, 0.0]), [n_rows, len(X)])
-            y = np.concatenate([data.y, np.zeros(len(X), data.y.dtype)])
-            return joined(data.X, X), y, labelled
-
-        X, y, labelled = given.recall("joined", join, values=tuple(self.classes_))
-        weight = data.weight
-        if weight is not None:
-            weight = np.concatenate([weight, np.ones(len(X) - n_rows, weight.dtype)])
-        rows = np.concatenate([data.rows, np.arange(n_rows, len(X))])
-        valid = data.valid
-        if valid is not None and valid.X is data.X:
-            valid = replace(valid, X=X, y=y, weight=weight, labelled=labelled)
-        return replace(data, X=X, y=y, weight=weight, rows=rows, valid=valid, labelled=labelled)
+        given = given.without_lesson(weight)
+        return (yield from find_teacher(self.teacher, self._recipe_source(), given, seed, memory))
 
     def _how_to_read(self, n_classes: int) -> Callable[[Tensor], Tensor] | None:
         term = read_term(self.objective)

@@ -12,8 +12,11 @@ from torch import nn
 
 from skensemble._base.classifier import BaseNetworkClassifier
 from skensemble._base.features import evaluating, first_parameter
-from skensemble._base.fitted import unwrap
+from skensemble._base.fitted import is_fitted, unwrap
 from skensemble._data.rows import Rows
+from skensemble._fits.given import Given, Steps
+from skensemble._fits.subfit import Subfit
+from skensemble._forgotten import ForgottenRecipe
 from skensemble._recipes.recipe import run_networks
 from skensemble.ensembles.ensemble import DeepEnsembleClassifier
 from skensemble.ensembles.network import NetworkClassifier
@@ -42,26 +45,35 @@ def ready_to_fit(teacher: Any, student: Any, seed: int | None) -> Any:
     return teacher.set_params(**open_seeds)
 
 
+def find_teacher(teacher: Any, student: Any, given: Given, seed: int, memory: Any) -> Steps:
+    """Return a teacher that is fitted, or have it fitted on the rows of a fit."""
+    if isinstance(teacher, ForgottenRecipe):
+        raise ValueError(
+            "The file this estimator was loaded from does not hold its teacher. It can "
+            "predict; to fit it, bring a teacher with set_params(teacher=...) or pass "
+            "'teacher_logits'."
+        )
+    if teacher is not None and is_fitted(teacher):
+        return teacher
+    wanted = Subfit(ready_to_fit(teacher, student, seed), given, memory)
+    yield wanted
+    return wanted.result
+
+
 def member_recipe(teacher: Any) -> Any:
     """Return the recipe of a teacher's member, for a student without one of its own."""
     inner = unwrap(teacher)
     if isinstance(inner, NeuralNetClassifier):
         return clone(inner)
     if isinstance(inner, BaseNetworkClassifier):  # not yet fitted perhaps
-        for name in ("estimator", "student"):
-            if hasattr(inner, name):
-                return getattr(inner, name)
+        return getattr(inner, inner._recipe_parameter)
     return None
 
 
 def count_teachers(teacher: Any) -> int:
     """Return how many networks a teacher's logits have."""
     inner = unwrap(teacher)
-    if not isinstance(inner, BaseNetworkClassifier):
-        return 1
-    if getattr(inner, "joint", False) or getattr(inner, "combine", None) == "sum":
-        return 1
-    return sum(getattr(network, "n_members", 1) for network in inner._networks())
+    return inner._count_voices() if isinstance(inner, BaseNetworkClassifier) else 1
 
 
 # -- logits ------------------------------------------------------------------------------

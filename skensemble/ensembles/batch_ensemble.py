@@ -264,9 +264,6 @@ class BatchEnsembleClassifier(SingleModule, FusedMembers):
             )
         return [self.merged_]
 
-    def _members_each(self) -> int:
-        return self.n_estimators
-
     def __len__(self) -> int:
         check_is_fitted(self)
         return self.module_.n_members

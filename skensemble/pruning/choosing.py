@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -29,6 +30,20 @@ class PruningSettings:
     coupled: bool = False
     min_channels: int = 1
     round_to: int = 1
+
+    def check(self) -> None:
+        """Refuse shares that are none, and methods that do not go together."""
+        for prefix, share in self.keep.items() if isinstance(self.keep, dict) else ():
+            if not isinstance(share, (int, float, np.number)) or not 0 < share <= 1:
+                raise ValueError(
+                    "The shares in 'keep' must be numbers in the range (0, 1]. "
+                    f"Got {share!r} for {prefix!r}."
+                )
+        if self.coupled and self.method in ("magnitude", "slimming"):
+            raise ValueError(
+                "coupled=True is for method='l1-filter' and score functions. "
+                f"Got method={self.method!r}."
+            )
 
 
 @dataclass(frozen=True)

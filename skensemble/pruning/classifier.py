@@ -10,36 +10,31 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from sklearn.base import clone
 from sklearn.utils.validation import check_memory
 from skorch import NeuralNetClassifier
 from torch import Tensor, nn
 
 from skensemble._base.classifier import BaseNetworkClassifier
-from skensemble._base.errors import MemberDivergedError
 from skensemble._base.fitted import is_fitted, unwrap
 from skensemble._data.rows import FitData, Rows
 from skensemble._engine.members import SAMPLE_ROWS
-from skensemble._engine.net import MemberResult
 from skensemble._files.format import State
 from skensemble._files.registry import in_files
 from skensemble._fits.given import Given, Steps
-from skensemble._fits.running import fit_alone, side_by_side
+from skensemble._fits.running import fit_alone
 from skensemble._forgotten import ForgottenRecipe
 from skensemble._private import Interval, StrOptions, fit_context
 from skensemble._recipes.recipe import Recipe, Start
 from skensemble._recipes.wraps import Cut, Slimming
-from skensemble._seeding import Purpose, member_seed, purpose_seed, root_seed
+from skensemble._seeding import root_seed
 from skensemble.distillation.classifier import DistilledClassifier
-from skensemble.distillation.files import params_with_teacher
 from skensemble.ensembles.ensemble import DeepEnsembleClassifier
 from skensemble.ensembles.network import NetworkClassifier
-from skensemble.objectives.names import read_term
 from skensemble.pruning.choosing import Operation, PruningSettings, Widths
 from skensemble.pruning.costs import Change, costs
-from skensemble.pruning.files import from_state, to_state
-from skensemble.pruning.finetuning import tuned
-from skensemble.pruning.members import exchange, is_estimator, networks_of, slimmed
+from skensemble.pruning.files import from_state, params_of_prototype, to_state
+from skensemble.pruning.finetuning import finetuning_seed, train_on, tuned, untrained, widths_of
+from skensemble.pruning.members import is_estimator, slimmed
 from skensemble.pruning.operation import plan_operation
 from skensemble.pruning.protocols import PROTOCOLS, Protocol
 
@@ -102,20 +97,15 @@ class PrunedClassifier(BaseNetworkClassifier):
         and schedule included [5]_; an int does so for that many epochs. A dict overrides
         parameters of the net, such as ``{"max_epochs": 40, "lr": 1e-3}``; a net says all but
         the module. ``None`` and 0 are no training. An `augmentation` of the estimator goes on.
-    distill : {"pre", "post", "pre-post", "self"} or None, default=None
-        Who learns from a teacher [4]_. "pre": the unpruned network; "post": the pruned one;
-        "pre-post": both, from one teacher; "self": the unpruned one, which then teaches the
-        pruned one. In "post", the unpruned network is the teacher unless there is another.
-    teacher : classifier, default=None
-        Who teaches, as in `DistilledClassifier`. ``None`` is a network of the same recipe.
-    objective : str or Term, default="label"
-        What is learned of the teacher, as in `DistilledClassifier`.
-    temperature : float, default=4.0
-        As in `DistilledClassifier`.
-    alpha : float, default=0.9
-        As in `DistilledClassifier`.
-    beta : float or "auto", default="auto"
-        Weight of the objective's term, where it has one.
+    distill : DistilledClassifier or None, default=None
+        Learn from a teacher: what is learned, as its parameters say. Its `teacher` of ``None``
+        is a network of the same recipe; its `student` is the network that is pruned, whose seed,
+        augmentation and precision hold.
+    protocol : {"pre", "post", "pre-post", "self"}, default="post"
+        With `distill`: who learns from a teacher [4]_. "pre": the unpruned network; "post": the
+        pruned one; "pre-post": both, from one teacher; "self": the unpruned one, which then
+        teaches the pruned one. In "post", the unpruned network is the teacher unless there is
+        another.
     memory : str, joblib.Memory or None, default=None
         Where unpruned networks and teachers are remembered, so that candidates of a search that
         differ in `keep` share one a fold. A ``random_state=None`` is then a fixed number.
@@ -209,13 +199,13 @@ class PrunedClassifier(BaseNetworkClassifier):
             ForgottenRecipe,
             None,
         ],
-        "distill": [StrOptions(set(PROTOCOLS)), None],
-        "beta": [Interval(numbers.Real, 0, None, closed="left"), StrOptions({"auto"})],
+        "distill": [DistilledClassifier, None],
+        "protocol": [StrOptions(set(PROTOCOLS))],
         **{
             name: DistilledClassifier._parameter_constraints[name]
             for name in (
-                "teacher", "objective", "temperature", "alpha", "memory", "class_weight",
-                "stack", "n_jobs", "precision", "random_state", "verbose",
+                "memory", "class_weight", "stack", "n_jobs", "precision", "random_state",
+                "verbose",
             )
         },
     }  # fmt: skip
@@ -235,12 +225,8 @@ class PrunedClassifier(BaseNetworkClassifier):
         round_to: int = 1,
         init: str = "finetune",
         finetune: Any = "recipe",
-        distill: str | None = None,
-        teacher: Any = None,
-        objective: Any = "label",
-        temperature: float = 4.0,
-        alpha: float = 0.9,
-        beta: Any = "auto",
+        distill: DistilledClassifier | None = None,
+        protocol: str = "post",
         memory: Any = None,
         class_weight: Any = None,
         stack: Any = "auto",
@@ -262,11 +248,7 @@ class PrunedClassifier(BaseNetworkClassifier):
         self.init = init
         self.finetune = finetune
         self.distill = distill
-        self.teacher = teacher
-        self.objective = objective
-        self.temperature = temperature
-        self.alpha = alpha
-        self.beta = beta
+        self.protocol = protocol
         self.memory = memory
         self.class_weight = class_weight
         self.stack = stack
@@ -315,14 +297,14 @@ class PrunedClassifier(BaseNetworkClassifier):
         operations, recipes = self._operate(networks, data)
         teacher = yield from protocol.find_teacher(source, unpruned, given, root)
         trainers = [
-            protocol.trainer(network, recipe, teacher, _finetuning_seed(network, number, root))
+            protocol.trainer(network, recipe, teacher, finetuning_seed(network, number, root))
             for number, (network, recipe) in enumerate(zip(networks, recipes, strict=True))
         ]
         pruned = yield from self._train_on(networks, recipes, trainers, given)
 
         self.unpruned_, self.teacher_ = unpruned, teacher
         self.estimators_: list[NetworkClassifier] = pruned
-        self.pruned_ = exchange(unpruned, pruned)
+        self.pruned_ = unpruned._with_members(pruned)
         self._recipe = pruned[0]._recipe
         self._count(networks, pruned, operations)
 
@@ -332,23 +314,19 @@ class PrunedClassifier(BaseNetworkClassifier):
                 "The file this estimator was loaded from does not hold its 'method', a function. "
                 "It can predict; to fit it, bring it back with set_params(method=...)."
             )
-        if isinstance(self.keep, dict):
-            for prefix, share in self.keep.items():
-                if not isinstance(share, (int, float, np.number)) or not 0 < share <= 1:
-                    raise ValueError(
-                        "The shares in 'keep' must be numbers in the range (0, 1]. "
-                        f"Got {share!r} for {prefix!r}."
-                    )
-        if self.coupled and self.method in ("magnitude", "slimming"):
+        self._settings().check()
+        one = self.distill
+        if one is not None and (one.student is not None or one.n_students != 1):
             raise ValueError(
-                "coupled=True is for method='l1-filter' and score functions. "
-                f"Got method={self.method!r}."
+                "The student of 'distill' is the network that is pruned, so its 'student' must be "
+                f"None and its 'n_students' 1. Got {one.student!r} and {one.n_students}."
             )
-        if self.distill is None and self.teacher is not None:
-            raise ValueError(
-                "A 'teacher' has nobody to teach with distill=None. Use 'pre', 'post', "
-                f"'pre-post' or 'self', or leave it out. Got teacher={self.teacher!r}."
-            )
+
+    def _settings(self) -> PruningSettings:
+        return PruningSettings(
+            self.method, self.keep, tuple(self.skip), self.layers, self.threshold, self.coupled,
+            self.min_channels, self.round_to,
+        )  # fmt: skip
 
     # -- what is pruned ------------------------------------------------------------------
 
@@ -366,24 +344,13 @@ class PrunedClassifier(BaseNetworkClassifier):
 
     def _protocol(self) -> Protocol:
         return Protocol(
+            None if self.distill is None else self.protocol,
             self.distill,
-            self.teacher,
-            {
-                "objective": self._weighed_objective(),
-                "temperature": self.temperature,
-                "alpha": self.alpha,
-            },
             slimmed(self.strength) if self.method == "slimming" else _same,
             self.precision,
             check_memory(self.memory),
             self.verbose,
         )
-
-    def _weighed_objective(self) -> Any:
-        """Return the objective with the weight of its term, where it has one."""
-        if self.beta == "auto" or read_term(self.objective).weight is None:
-            return self.objective
-        return clone(read_term(self.objective)).set_params(weight=self.beta)
 
     def _check_unpruned(self, unpruned: Any) -> list[NetworkClassifier]:
         if not is_estimator(unpruned):
@@ -396,7 +363,7 @@ class PrunedClassifier(BaseNetworkClassifier):
                 "The fitted 'estimator' must know the classes of y, "
                 f"{self.classes_.tolist()}. It knows {unpruned.classes_.tolist()}."
             )
-        networks = networks_of(unpruned)
+        networks = unpruned._prunable()
         if not networks[0]._recipe.is_network:
             raise ValueError("A linearised network cannot be pruned; prune the network itself.")
         joint = isinstance(unpruned, DeepEnsembleClassifier) and unpruned.joint
@@ -413,10 +380,7 @@ class PrunedClassifier(BaseNetworkClassifier):
         self, networks: list[NetworkClassifier], data: FitData
     ) -> tuple[list[Operation], list[Recipe]]:
         """Plan what is taken out of each network, and return the recipes of what is left."""
-        how = PruningSettings(
-            self.method, self.keep, tuple(self.skip), self.layers, self.threshold, self.coupled,
-            self.min_channels, self.round_to,
-        )  # fmt: skip
+        how = self._settings()
         operations, recipes = [], []
         for network in networks:
             module = copy.deepcopy(network.module_).cpu()
@@ -465,41 +429,10 @@ class PrunedClassifier(BaseNetworkClassifier):
     ) -> Steps:
         """Train pruned networks, each with its own seed, and together where they can be."""
         if self.finetune in (None, 0):
-            return [self._untrained(*pair) for pair in zip(networks, recipes, strict=True)]
-        if self.verbose and len({_widths(recipe) for recipe in recipes}) > 1:
+            return [untrained(*pair) for pair in zip(networks, recipes, strict=True)]
+        if self.verbose and len({widths_of(recipe) for recipe in recipes}) > 1:
             self._say("the networks' shapes differ; they are trained on one by one")
-        steps = [trainer._steps(given) for trainer in trainers]
-        errors = yield from side_by_side(steps, self.stack, self.n_jobs)
-        self._raise(errors)
-        return [self._take_over(*pair) for pair in zip(networks, trainers, strict=True)]
-
-    def _raise(self, errors: list[Exception | None]) -> None:
-        lost: dict[int, int] = {}
-        for number, error in enumerate(errors):
-            if isinstance(error, MemberDivergedError):
-                lost[number] = error.diverged[0]
-            elif error is not None:
-                raise error
-        if lost:
-            raise MemberDivergedError.of(lost, len(errors))
-
-    def _take_over(self, network: NetworkClassifier, trainer: Any) -> NetworkClassifier:
-        pruned = trainer if isinstance(trainer, NetworkClassifier) else trainer.estimators_[0]
-        pruned.estimator, pruned.verbose = network.estimator, 0
-        return pruned
-
-    def _untrained(self, network: NetworkClassifier, recipe: Recipe) -> NetworkClassifier:
-        pruned = NetworkClassifier(
-            network.estimator,
-            class_weight=network.class_weight,
-            precision=network.precision,
-            random_state=network.random_state,
-        )
-        self._share_fitted(pruned)
-        pruned._reading = network._reading
-        assert recipe.start.state is not None
-        pruned._set_result(recipe, MemberResult(recipe.start.state))
-        return pruned
+        return (yield from train_on(networks, trainers, given, self.stack, self.n_jobs))
 
     # -- what it costs -------------------------------------------------------------------
 
@@ -516,13 +449,11 @@ class PrunedClassifier(BaseNetworkClassifier):
         self.kept_channels_: list[dict[str, Widths]] = [one.widths for one in operations]
         self.left_alone_: dict[str, str] = operations[0].left_alone
 
-    # -- predictions: those of the pruned estimator -----------------------------------------
-
     # -- files ---------------------------------------------------------------------------
 
     @classmethod
     def _params_of(cls, about: dict[str, Any]) -> dict[str, Any]:
-        return super()._params_of(params_with_teacher(about))
+        return super()._params_of(params_of_prototype(about))
 
     def _to_state(self) -> State:
         return to_state(self)
@@ -566,14 +497,3 @@ class PrunedClassifier(BaseNetworkClassifier):
 
 def _same(recipe: Recipe) -> Recipe:
     return recipe
-
-
-def _finetuning_seed(network: NetworkClassifier, number: int, root: int) -> int:
-    """Return the seed of training on: of the network itself where it has one."""
-    own = network.random_state
-    seed = member_seed(root, number) if own is None else root_seed(own)
-    return purpose_seed(seed, Purpose.PRUNE)
-
-
-def _widths(recipe: Recipe) -> str:
-    return str(recipe.wraps_key())

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -174,7 +174,7 @@ def torch_pruning_couplings(module: nn.Module, sample: Tensor) -> list[Coupling]
 
 
 def _check_called(
-    module: nn.Module, layers: list[nn.Module], names: dict[Any, str], sample: Tensor
+    module: nn.Module, layers: Sequence[nn.Module], names: dict[Any, str], sample: Tensor
 ) -> None:
     """Raise where a layer is not called, so that Torch-Pruning does not see it."""
     called: set[nn.Module] = set()
@@ -192,7 +192,7 @@ def _check_called(
         )
 
 
-def _heads(graph: Any, layers: list[nn.Module]) -> list[nn.Module]:
+def _heads(graph: Any, layers: Sequence[nn.Module]) -> list[nn.Module]:
     """Return the layers that make the output: those whose channels nobody reads."""
     heads: list[nn.Module] = []
     for layer in layers:

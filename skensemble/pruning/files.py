@@ -7,13 +7,15 @@ from typing import Any
 
 from sklearn.base import clone
 
-from skensemble._base.states import plain_params
+from skensemble._base.estimator import BaseNetworks
+from skensemble._base.fitted import unwrap
+from skensemble._base.states import innermost, plain_params
 from skensemble._files.format import State, is_json
 from skensemble._files.recipes import describe_recipe, rebuild_source, recipe_of
 from skensemble._files.registry import class_of
 from skensemble._forgotten import ForgottenRecipe
 from skensemble._recipes.reading import read_recipe
-from skensemble.distillation.files import plain_without_teacher
+from skensemble.distillation.classifier import DistilledClassifier
 from skensemble.pruning.choosing import Widths
 from skensemble.pruning.costs import Change
 
@@ -29,14 +31,15 @@ def to_state(estimator: Any) -> State:
     missing = [name for name in ("method", "finetune") if not is_json(params[name])]
     for name in missing:
         params[name] = None
-    is_recipe = not hasattr(source, "_steps")
+    is_recipe = not hasattr(unwrap(source), "_steps")
+    written = innermost(unwrap(source))
     about = {
         "class": type(estimator).__name__,
-        "params": plain_params(plain_without_teacher(params)),
+        "params": plain_params(_plain_prototype(params)),
         "missing": missing,
         "is_recipe": is_recipe,
         # As the user wrote it, and not as the networks were trained on.
-        "written": describe_recipe(read_recipe(source), source) if is_recipe else None,
+        "written": describe_recipe(read_recipe(written), written),
         "costs": {name: vars(getattr(estimator, name)) for name in _COSTS},
         "kept": [
             {name: vars(widths) for name, widths in one.items()} for one in estimator.kept_channels_
@@ -56,9 +59,9 @@ def from_state(cls: Any, state: State) -> Any:
     for name in about["missing"]:
         params[name] = ForgottenRecipe((name,))
     source = pruned._recipe_source() if about["is_recipe"] else clone(pruned)
-    if about.get("written") is not None:
+    if "written" in about:  # which format 1 had not
         told = recipe_of(about["written"], pruned._recipe.module)
-        source = rebuild_source(about["written"], told)
+        source = _with_source(source, rebuild_source(about["written"], told))
     estimator = cls(source, **params)
     pruned._share_fitted(estimator)
     estimator.pruned_, estimator.estimators_ = pruned, pruned._prunable()
@@ -70,3 +73,47 @@ def from_state(cls: Any, state: State) -> Any:
     ]
     estimator.left_alone_ = about["left_alone"]
     return estimator
+
+
+def _with_source(source: Any, written: Any) -> Any:
+    """Give an estimator, or what it is to hold instead of one, the recipe the user wrote."""
+    if not isinstance(source, BaseNetworks):
+        return written
+    owner = source
+    while isinstance(owner._recipe_source(), BaseNetworks):
+        owner = owner._recipe_source()
+    owner.set_params(**{owner._recipe_parameter: written})
+    return source
+
+
+# -- the prototype of who learns -------------------------------------------------------------
+
+_FLAT = ("teacher", "objective", "temperature", "alpha", "beta")
+
+
+def _plain_prototype(params: dict[str, Any]) -> dict[str, Any]:
+    prototype, memory = params["distill"], params["memory"]
+    return {
+        **params,
+        "memory": memory if isinstance(memory, str) else None,
+        "distill": None if prototype is None else prototype._plain_params(),
+    }
+
+
+def params_of_prototype(params: dict[str, Any]) -> dict[str, Any]:
+    """Return parameters with the prototype rebuilt; in format 1 what it says stood flat."""
+    params = dict(params)
+    told = params["distill"]
+    if "beta" in params:
+        flat = {name: params.pop(name) for name in _FLAT}
+        params["protocol"] = told or "post"
+        told = told and {**_of_format_1, **flat}
+    params["distill"] = told and DistilledClassifier(**DistilledClassifier._params_of(told))
+    return params
+
+
+# What `DistilledClassifier` took beside them then, at its defaults.
+_of_format_1: dict[str, Any] = {
+    "perturbation": None, "tau": "auto", "one_sided": True, "cap": 0.6, "layers": "last",
+    "step": 1 / 255, "input_range": "auto", "memory": None,
+}  # fmt: skip

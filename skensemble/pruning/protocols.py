@@ -22,12 +22,7 @@ from skensemble.distillation.classifier import DistilledClassifier
 from skensemble.distillation.generations import SelfDistiller
 from skensemble.distillation.teachers import ready_to_fit
 from skensemble.ensembles.network import NetworkClassifier
-from skensemble.pruning.members import (
-    is_estimator,
-    networks_of,
-    restore_recipe,
-    with_recipe,
-)
+from skensemble.pruning.members import is_estimator, restore_recipe, with_recipe
 
 __all__ = ["PROTOCOLS", "Protocol"]
 
@@ -43,12 +38,10 @@ class Protocol:
 
     Attributes
     ----------
-    distill : str or None
+    name : str or None
         One of `PROTOCOLS`, or no teacher at all.
-    teacher : classifier or None
-        Who teaches, where not a network of the same recipe.
-    lesson : dict
-        ``objective``, ``temperature`` and ``alpha`` of `DistilledClassifier`.
+    distill : DistilledClassifier or None
+        What is learned, and from whom where not from a network of the same recipe.
     change : callable
         What is done to the recipe of the unpruned network, such as network slimming.
     precision : str or None
@@ -59,20 +52,32 @@ class Protocol:
         As that of estimators.
     """
 
-    distill: str | None
-    teacher: Any
-    lesson: dict[str, Any]
+    name: str | None
+    distill: DistilledClassifier | None
     change: Callable[[Recipe], Recipe]
     precision: str | None
     memory: Any
     verbose: int
+
+    @property
+    def teacher(self) -> Any:
+        """Who teaches, where the user says so."""
+        return None if self.distill is None else self.distill.teacher
+
+    def _learner(self, teacher: Any, student: Any, **settings: Any) -> DistilledClassifier:
+        """Return the user's prototype with teacher and student."""
+        prototype = DistilledClassifier() if self.distill is None else self.distill
+        params = prototype.get_params(deep=False)
+        return DistilledClassifier(**{**params, **settings}).set_params(
+            teacher=teacher, student=student
+        )
 
     # -- before pruning --------------------------------------------------------------------
 
     def find_unpruned(self, source: Any, given: Given, root: int) -> Steps:
         """Return what is to be pruned, fitted: as it is, from labels, or by a teacher."""
         if is_estimator(source) and is_fitted(source):
-            if self.distill in _LEARNS_FIRST and not isinstance(source, _STUDENTS):
+            if self.name in _LEARNS_FIRST and not isinstance(source, _STUDENTS):
                 self._refuse(source, "it is fitted already")
             return source
         unfitted = ready_to_fit(self._unfitted(source), None, root)
@@ -82,7 +87,7 @@ class Protocol:
         return wanted.result
 
     def _unfitted(self, source: Any) -> Any:
-        if self.distill in _LEARNS_FIRST and not isinstance(source, _STUDENTS):
+        if self.name in _LEARNS_FIRST and not isinstance(source, _STUDENTS):
             return self._student(source)
         recipe = with_recipe(source, self.change)
         if is_estimator(source):
@@ -107,12 +112,12 @@ class Protocol:
         elif is_fitted(teacher) and not isinstance(teacher, FrozenEstimator):
             teacher = FrozenEstimator(teacher)  # so that a clone of the student keeps it
         student = with_recipe(source, self.change)
-        return DistilledClassifier(teacher, student, **self.lesson, **settings)
+        return self._learner(teacher, student, **settings)
 
     def _refuse(self, source: Any, why: str) -> None:
         raise ValueError(
-            f"distill={self.distill!r} trains the unpruned network by a teacher, but the "
-            f"{type(source).__name__} cannot be taught, since {why}. Use distill='post', a "
+            f"protocol={self.name!r} trains the unpruned network by a teacher, but the "
+            f"{type(source).__name__} cannot be taught, since {why}. Use protocol='post', a "
             "DistilledClassifier (with n_students for several), or a recipe."
         )
 
@@ -123,24 +128,23 @@ class Protocol:
         own = getattr(unpruned, "teacher_", None)
         if isinstance(unpruned, SelfDistiller):
             own = unpruned.generations_[-2]
-        if self.distill in ("pre", "self"):
+        if self.name in ("pre", "self"):
             if self.teacher is not None and isinstance(source, _STUDENTS):
                 raise ValueError(
-                    f"With distill={self.distill!r} the 'estimator' learns from a teacher of its "
-                    "own, and nobody from 'teacher'. Leave it out, or use 'post' or 'pre-post'."
+                    f"With protocol={self.name!r} the 'estimator' learns from a teacher of its "
+                    "own, and nobody from that of 'distill'. Leave it out, or use 'post' or "
+                    "'pre-post'."
                 )
             return own
-        if self.distill == "pre-post" and (
-            self.teacher is None or not isinstance(source, _STUDENTS)
-        ):
+        if self.name == "pre-post" and (self.teacher is None or not isinstance(source, _STUDENTS)):
             if own is None:
                 raise ValueError(
-                    "distill='pre-post' has no teacher for fine-tuning: the 'estimator' does not "
-                    "hold one. Pass 'teacher'."
+                    "protocol='pre-post' has no teacher for fine-tuning: the 'estimator' does not "
+                    "hold one. Pass it in 'distill', DistilledClassifier(teacher=...)."
                 )
             return own
         if self.teacher is None:
-            return unpruned if self.distill == "post" else None
+            return unpruned if self.name == "post" else None
         if is_fitted(self.teacher):
             return self.teacher
         seed = purpose_seed(root, Purpose.TEACHER)
@@ -159,22 +163,14 @@ class Protocol:
             "random_state": seed,
             "verbose": self.verbose,
         }
-        if self.distill not in _LEARNS_LATER:
+        if self.name not in _LEARNS_LATER:
             return NetworkClassifier(recipe, **settings)
-        itself = self.distill == "self" or (self.distill == "post" and self.teacher is None)
-        return DistilledClassifier(
-            network if itself else teacher, recipe, **self.lesson, **settings
-        )
+        itself = self.name == "self" or (self.name == "post" and self.teacher is None)
+        return self._learner(network if itself else teacher, recipe, **settings)
 
 
 def _restore(fitted: Any, source: Any) -> None:
     """Give back the recipe as the user wrote it."""
     if isinstance(source, NetworkClassifier) and isinstance(fitted, DistilledClassifier):
         source = source.estimator
-    if is_estimator(source):
-        restore_recipe(fitted, source)
-        return
-    if isinstance(fitted, DistilledClassifier):
-        fitted.student = source
-    for network in networks_of(fitted):
-        network.estimator = source
+    restore_recipe(fitted, source)
