@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, clone, is_classifier
+from sklearn.base import clone, is_classifier
 from sklearn.model_selection import (
     GridSearchCV,
     ParameterGrid,
@@ -16,11 +17,12 @@ from sklearn.model_selection import (
     RandomizedSearchCV,
     check_cv,
 )
-from sklearn.utils import _safe_indexing, indexable
+from sklearn.utils import indexable
 
 from skensemble._base.classifier import BaseNetworkClassifier
-from skensemble._fits.given import Given
-from skensemble._fits.running import Outcome, fit_together
+from skensemble._fits.given import Given, Steps
+from skensemble._fits.prepared import Prepared, estimator_key, offered, rows_key
+from skensemble._fits.running import fit_together
 from skensemble._private import check_y
 
 __all__ = ["StackedGridSearchCV", "StackedRandomizedSearchCV"]
@@ -32,63 +34,13 @@ _FOUND = (
 )  # fmt: skip
 
 
-class _Fitted:
-    """The fits of one search, in the order in which scikit-learn asks for them."""
+@dataclass(frozen=True)
+class _Fit:
+    """A candidate on a fold, and the key under which its fit is found."""
 
-    def __init__(
-        self, estimators: Sequence[Any], outcomes: Sequence[Outcome], labels: Sequence[Any]
-    ) -> None:
-        self.estimators = list(estimators)
-        self.outcomes = list(outcomes)
-        self.labels = list(labels)
-        self.at = 0
-
-    def check(self, at: int, asked: Any, y: Any) -> None:
-        """Make sure that the fit at a place is the one that is asked for."""
-        made, plain = self.estimators[at].get_params(deep=False), (bool, int, float, str)
-        wanted = asked.get_params(deep=False)
-        same = all(made[k] == v for k, v in wanted.items() if isinstance(v, plain))
-        if not (same and np.array_equal(np.asarray(self.labels[at]), np.asarray(y))):
-            raise RuntimeError("scikit-learn asked for the candidates in an unexpected order.")
-
-
-class _TrainedBefore:
-    """Mixed into the class of a candidate: its first `fit` takes over one made before."""
-
-    _fitted: _Fitted | None = None
-
-    def __sklearn_clone__(self) -> Any:
-        twin: Any = BaseEstimator.__sklearn_clone__(self)  # type: ignore[arg-type]
-        twin._fitted = self._fitted
-        return twin
-
-    def fit(self, X: Any, y: Any = None, **params: Any) -> Any:
-        """Become the estimator that was fitted on these rows, or fail as it did."""
-        fitted = self._fitted
-        _become_real(self)
-        if fitted is None or fitted.at == len(fitted.estimators):  # the best one, once more
-            return self.fit(X, y, **params)
-        at, fitted.at = fitted.at, fitted.at + 1
-        error = fitted.outcomes[at].error
-        if error is not None:
-            raise error
-        fitted.check(at, self, y)
-        estimator, fitted.estimators[at] = fitted.estimators[at], None
-        vars(self).update(vars(estimator))
-        return self
-
-
-def _become_real(stand_in: Any) -> None:
-    stand_in.__class__ = type(stand_in).__mro__[2]
-    del stand_in._fitted
-
-
-def _stand_in(estimator: Any, fitted: _Fitted) -> Any:
-    cls = type(estimator)
-    made = clone(estimator)
-    made.__class__ = type(cls.__name__, (_TrainedBefore, cls), {"__module__": cls.__module__})
-    made._fitted = fitted
-    return made
+    key: tuple[str, str]
+    estimator: Any
+    steps: Steps
 
 
 class _StackedSearch(ABC):
@@ -120,9 +72,9 @@ class _StackedSearch(ABC):
         prepared = self._train_together(X, y, params)
         if prepared is None:
             return super().fit(X, y, **params)  # type: ignore[misc]
-        fitted, splits, candidates = prepared
+        fits, splits, candidates, seconds = prepared
         inner = GridSearchCV(
-            _stand_in(search.estimator, fitted),
+            search.estimator,
             [{name: [value] for name, value in one.items()} for one in candidates],
             scoring=search.scoring,
             n_jobs=1,
@@ -132,19 +84,17 @@ class _StackedSearch(ABC):
             error_score=search.error_score,
             return_train_score=search.return_train_score,
         )
-        try:
+        with offered(fits):
             inner.fit(X, y, **params)
-        finally:  # a default scorer holds on to it
-            _become_real(inner.estimator)
         for name in _FOUND:
             if hasattr(inner, name):
                 setattr(self, name, getattr(inner, name))
-        _set_times(self.cv_results_, fitted.outcomes, len(splits))  # type: ignore[attr-defined]
+        _set_times(self.cv_results_, seconds, len(splits))  # type: ignore[attr-defined]
         return self
 
     def _train_together(
         self, X: Any, y: Any, params: dict[str, Any]
-    ) -> tuple[_Fitted, list[Any], list[dict[str, Any]]] | None:
+    ) -> tuple[Prepared, list[Any], list[dict[str, Any]], list[float]] | None:
         """Train everything in step, or return None and say why that cannot be."""
         search: Any = self
         if not isinstance(search.estimator, BaseNetworkClassifier):
@@ -166,14 +116,16 @@ class _StackedSearch(ABC):
         except Exception as error:  # scikit-learn reports it in its own way
             self._say(f"candidates are fitted one by one because of {error!r}")
             return None
-        estimators, steps = zip(*fits, strict=True)
+        steps = [fit.steps for fit in fits]
         outcomes = fit_together(steps, search.n_jobs, max(0, search.verbose - 1))
         self._say(
             f"{len(candidates)} candidates on {len(splits)} folds in "
             f"{time.perf_counter() - start:.1f} s"
         )
-        labels = [_safe_indexing(y_, train) for train, _ in splits] * len(candidates)
-        return _Fitted(estimators, outcomes, labels), splits, candidates
+        prepared = Prepared()
+        for fit, outcome in zip(fits, outcomes, strict=True):
+            prepared.add(fit.key, fit.estimator, outcome.error)
+        return prepared, splits, candidates, [outcome.seconds for outcome in outcomes]
 
     def _make_fits(
         self,
@@ -182,20 +134,23 @@ class _StackedSearch(ABC):
         fit_params: dict[str, Any],
         candidates: list[dict[str, Any]],
         splits: list[Any],
-    ) -> list[tuple[Any, Any]]:
+    ) -> list[_Fit]:
         """Make every candidate on every fold, in scikit-learn's order."""
         search: Any = self
-        options = dict(fit_params)
-        weight = options.pop("sample_weight", None)
         shared: dict[Any, Any] = {}
+        folds = [
+            Given(X, y, rows=np.asarray(train), shared=shared, **fit_params) for train, _ in splits
+        ]
+        rows = [rows_key(given) for given in folds]
+        unset = clone(search.estimator)  # as in scikit-learn, whose candidates are its clones
         fits = []
         for parameters in candidates:
-            for train, _ in splits:
-                estimator = clone(search.estimator)
+            for given, fold in zip(folds, rows, strict=True):
+                estimator = clone(unset)
                 estimator.set_params(**clone(parameters, safe=False))
                 estimator._validate_params()
-                given = Given(X, y, weight, np.asarray(train), shared, options)
-                fits.append((estimator, estimator._steps(given)))
+                key = estimator_key(estimator), fold  # before a fit draws from its random state
+                fits.append(_Fit(key, estimator, estimator._steps(given)))
         return fits
 
     def _say(self, what: str) -> None:
@@ -203,11 +158,11 @@ class _StackedSearch(ABC):
             print(f"[skensemble] {type(self).__name__}: {what}", flush=True)  # noqa: T201
 
 
-def _set_times(results: dict[str, Any], outcomes: Sequence[Outcome], n_splits: int) -> None:
+def _set_times(results: dict[str, Any], seconds: Sequence[float], n_splits: int) -> None:
     """Put each fit's share of the common training into the results."""
-    seconds = np.array([outcome.seconds for outcome in outcomes]).reshape(-1, n_splits)
-    results["mean_fit_time"] = seconds.mean(1)
-    results["std_fit_time"] = seconds.std(1)
+    by_fold = np.reshape(seconds, (-1, n_splits))
+    results["mean_fit_time"] = by_fold.mean(1)
+    results["std_fit_time"] = by_fold.std(1)
 
 
 class StackedGridSearchCV(_StackedSearch, GridSearchCV):

@@ -1,5 +1,8 @@
 """Stacked searches find what scikit-learn's own find."""
 
+import pickle
+
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,6 +24,7 @@ from sklearn.model_selection import (
     RandomizedSearchCV,
     ShuffleSplit,
     StratifiedKFold,
+    cross_val_score,
 )
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -34,10 +38,12 @@ from skensemble import (
     SelfDistiller,
     StackedGridSearchCV,
     StackedRandomizedSearchCV,
-    model_selection,
 )
 from skensemble._engine import training as _sharding
+from skensemble._engine.training import Training
 from skensemble._fits import subfit
+from skensemble._fits.given import Given
+from skensemble._fits.prepared import Prepared, estimator_key, rows_key
 from skensemble.objectives import AdaptiveTerm, FeatureTerm, LabelTerm, TruncatedTerm
 
 ATOL = 1e-8
@@ -423,17 +429,131 @@ def test_the_search_and_its_estimator_are_left_as_they_were():
         np.testing.assert_array_equal(weights_of(again.best_estimator_)[name], value)
 
 
-@pytest.mark.parametrize("wrong", ["candidates", "folds"])
-def test_fits_in_another_order_are_not_taken_for_those_asked_for(monkeypatch, wrong):
+# -- how scikit-learn's search gets the fits that were made ---------------------------------
+@pytest.fixture
+def trainings(monkeypatch):
+    """Return a list that gets the number of members of every training."""
+    found = []
+
+    def run(self, plain=Training.run):
+        found.append(len(self.members))
+        return plain(self)
+
+    monkeypatch.setattr(Training, "run", run)
+    return found
+
+
+def test_prepared_fits_are_found_by_parameters_and_rows_in_any_order():
+    X, y = data(20)
+    made = {
+        (seed, at): (NetworkClassifier(make_net(), random_state=seed), Given(X[at:], y[at:]))
+        for seed in (0, 1)
+        for at in (0, 5)
+    }
+    prepared = Prepared()
+    for name, (one, given) in made.items():
+        prepared.add((estimator_key(one), rows_key(given)), name, None)
+    one, given = made[1, 5]
+    assert prepared.take(one, Given(X[5:] + 1, y[5:])) is None
+    assert prepared.take(one, Given(X[5:], y[5:], np.ones(15))) is None
+    assert prepared.take(clone(one).set_params(estimator__lr=0.3), given) is None
+    for name, (one, given) in reversed(made.items()):
+        assert prepared.take(clone(one), given) == (name, None)
+    assert prepared.take(one, given) is None
+
+
+def test_folds_of_equal_labels_are_told_apart_by_their_rows(trainings):
+    X, y = data(60)
+    y = np.tile([0, 1, 2], 20)
+    estimator = NetworkClassifier(make_net(), random_state=0)
+    ours = StackedGridSearchCV(estimator, {"estimator__lr": [0.01, 0.1]}, cv=KFold(4)).fit(X, y)
+    assert trainings == [8, 1]
+    theirs = GridSearchCV(estimator, {"estimator__lr": [0.01, 0.1]}, cv=KFold(4)).fit(X, y)
+    assert_equal_results(theirs, ours)
+
+
+def test_equal_candidates_each_take_a_fit_of_their_own(trainings):
     X, y = data()
-    made = model_selection._Fitted.__init__
+    estimator = NetworkClassifier(make_net(), random_state=0)
+    grid = [{"estimator__lr": [0.1, 0.1]}, {"estimator__lr": [0.1]}]
+    search = StackedGridSearchCV(estimator, grid, cv=3, refit=False).fit(X, y)
+    assert sum(trainings) == 9
+    assert len(set(search.cv_results_["mean_test_score"])) == 1
 
-    def mixed_up(self, estimators, outcomes, labels):
-        if wrong == "candidates":
-            estimators = estimators[::-1]
-        made(self, estimators, outcomes, labels[::-1] if wrong == "folds" else labels)
 
-    monkeypatch.setattr(model_selection._Fitted, "__init__", mixed_up)
-    search = StackedGridSearchCV(student(), {"alpha": [0.5, 1.0]}, cv=3, error_score="raise")
-    with pytest.raises(RuntimeError, match="unexpected order"):
-        search.fit(X, y)
+class Shift(torch.nn.Module):
+    def __init__(self, by=torch.zeros_like):
+        super().__init__()
+        self.inner, self.by = torch.nn.Linear(6, 3), by
+
+    def forward(self, x):
+        return self.inner(x) + self.by(x[:, :3])
+
+
+@pytest.mark.parametrize("kind", ["network", "random state", "frozen"])
+def test_candidates_of_any_parameters_are_trained_once(trainings, kind):
+    X, y = data(dtype=np.float32)
+    net = make_net(Shift() if kind == "network" else Shift, max_epochs=2)
+    state = np.random.RandomState(3) if kind == "random state" else 0
+    one, grid = NetworkClassifier(net, random_state=state), {"estimator__lr": [0.01, 0.1]}
+    if kind == "frozen":
+        teacher = FrozenEstimator(LogisticRegression().fit(X, y))
+        one, grid = DistilledClassifier(teacher, net, random_state=0), {"student__lr": [0.01, 0.1]}
+    ours = StackedGridSearchCV(one, grid, cv=3).fit(X, y)
+    assert sum(trainings) == 7
+    assert_equal_results(GridSearchCV(one, grid, cv=3).fit(X, y), ours, 1e-5)
+
+
+def test_candidates_that_have_no_key_are_fitted_one_by_one(capsys):
+    X, y = data(dtype=np.float32)
+    net = make_net(Shift, module__by=lambda x: x[:, :3] * 0.5)
+    one, grid = NetworkClassifier(net, random_state=0), {"estimator__lr": [0.01, 0.1]}
+    both(one, grid, X, y, verbose=1)
+    assert "one by one because of PicklingError" in capsys.readouterr().out
+
+
+class Noting(NetworkClassifier):
+    """Keeps a note of its fit, as a user's own class may."""
+
+    def fit(self, X, y, sample_weight=None):
+        super().fit(X, y, sample_weight)
+        self.n_rows_ = len(X)
+        return self
+
+
+def test_candidates_are_plain_objects_of_their_class_and_go_through_their_own_fit(trainings):
+    X, y = data()
+    asked = []
+
+    def scorer(estimator, X, y):
+        asked.append((type(estimator), estimator.n_rows_))
+        return estimator.score(X, y)
+
+    one = Noting(make_net(), random_state=0)
+    search = StackedGridSearchCV(one, {"random_state": [0, 1]}, cv=KFold(3), scoring=scorer)
+    search.fit(X, y)
+    assert sum(trainings) == 7
+    assert {kind for kind, _ in asked} == {Noting}
+    assert [n for _, n in asked] == [40, 41, 41] * 2
+    assert type(search.best_estimator_) is Noting
+    search.set_params(scoring=None).fit(X, y)
+    again = pickle.loads(pickle.dumps(search))  # its default scorer holds an estimator
+    assert again.scorer_(again, X, y) == search.score(X, y)
+
+
+def test_a_fold_of_all_rows_is_not_taken_for_the_last_fit(trainings):
+    X, y = data()
+    every = np.arange(len(X))
+    estimator = NetworkClassifier(make_net(), random_state=0)
+    search = StackedGridSearchCV(estimator, {"random_state": [1]}, cv=[(every, every)])
+    search.fit(X, y)
+    assert trainings == [1, 1]
+
+
+def test_searches_in_threads_keep_their_fits_apart():
+    X, y = data()
+    estimator = NetworkClassifier(make_net(), random_state=0)
+    search = StackedGridSearchCV(estimator, {"estimator__lr": [0.01, 0.1]}, cv=3)
+    alone = cross_val_score(search, X, y, cv=2)
+    with joblib.parallel_config("threading"):
+        np.testing.assert_allclose(cross_val_score(search, X, y, cv=2, n_jobs=2), alone)

@@ -1,6 +1,7 @@
 """The private names of scikit-learn we lean on still mean what they meant."""
 
 import numbers
+import weakref
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import InvalidParameterError
 
 from skensemble import _private
+from skensemble._fits.given import Given
 
 
 class Probe(BaseEstimator):
@@ -59,3 +61,15 @@ def test_check_y():
     np.testing.assert_array_equal(_private.check_y(["b", "a"]), ["b", "a"])
     with pytest.raises(ValueError, match="NaN"):
         _private.check_y([1.0, np.nan])
+
+
+def test_what_is_remembered_of_an_object_is_never_told_of_another():
+    given = Given(None, None)
+    owner = np.zeros(3)
+    alive = weakref.ref(owner)
+    assert given.recall("sum", lambda: 1, (owner,), ("a",)) == 1
+    assert given.recall("sum", lambda: 2, (owner,), ("a",)) == 1
+    assert given.recall("sum", lambda: 2, (owner,), ("b",)) == 2
+    assert given.recall("sum", lambda: 3, (owner.copy(),), ("a",)) == 3
+    del owner
+    assert alive() is not None  # or its identity could become another object's

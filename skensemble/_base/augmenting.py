@@ -22,7 +22,7 @@ def augment(
     augmentation.check(recipe.in_shape)
     if augmentation.unit_range:
         rows = Rows(data.X, recipe.dtype)
-        found = given.recall(("outside [0, 1]", id(data.X)), lambda: rows.outside((0.0, 1.0)))
+        found = given.recall("outside [0, 1]", lambda: rows.outside((0.0, 1.0)), (data.X,))
         if found is not None:
             raise ValueError(
                 f"augmentation={estimator.augmentation!r} needs images of bytes, or of floats in "

@@ -8,13 +8,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import ClassifierMixin
-from sklearn.utils.validation import validate_data
 from torch import Tensor
 
 from skensemble._base.checks import (
     check_labels,
     check_weights,
-    table_rows,
     weigh_classes,
     weight_dtype,
 )
@@ -56,7 +54,7 @@ class BaseNetworkClassifier(ClassifierMixin, BaseNetworks):
                 f"{type(self).__name__} needs at least 2 classes in y; got 1 class: "
                 f"{self.classes_.tolist()[0]!r}."
             )
-        encoded = given.recall(("encoded", tuple(self.classes_)), lambda: self._encode(y))
+        encoded = given.recall("encoded", lambda: self._encode(y), values=tuple(self.classes_))
         weight = self._check_weight(given.sample_weight, y, X, rows)
         if weight is not None:
             # A row of weight zero is a row that is not there, also for batches and orders.
@@ -87,10 +85,16 @@ class BaseNetworkClassifier(ClassifierMixin, BaseNetworks):
 
     def _check_table(self, given: Given) -> Any:
         """Read a raw table by the recipe's own way, or by what its rows of this fit say."""
-        if self._table is None:
-            return self._read_table(given.X, given.rows)
-        validate_data(self, given.X, reset=True, skip_check_array=True)
-        return table_rows(self._table, given.X)
+
+        def read() -> tuple[Any, dict[str, Any]]:
+            X = self._read_table(given.X, given.rows)
+            return X, {name: getattr(self, name) for name in names if hasattr(self, name)}
+
+        names = ("_table", "n_features_in_", "feature_names_in_")
+        X, found = given.recall("table", read, owners=(given.rows, self._table))
+        for name, value in found.items():
+            setattr(self, name, value)
+        return X
 
     def _encode(self, y: np.ndarray) -> np.ndarray:
         """Return class indices; labels that are no class of this fit get the nearest one."""
@@ -120,8 +124,9 @@ class BaseNetworkClassifier(ClassifierMixin, BaseNetworks):
         sample = Rows(data.X, recipe.dtype).slice(0, min(SAMPLE_ROWS, len(data.X)))
         if given.rows is None:
             return replace(recipe, **try_module(recipe, sample)), data
-        key = ("recipe", recipe_key(recipe))
-        return replace(recipe, **given.recall(key, lambda: try_module(recipe, sample))), data
+        key = (recipe_key(recipe),)
+        found = given.recall("recipe", lambda: try_module(recipe, sample), values=key)
+        return replace(recipe, **found), data
 
     def _check_weight(
         self, sample_weight: Any, y: np.ndarray, X: Any, rows: np.ndarray

@@ -112,10 +112,11 @@ class BaseNetworks(BaseEstimator, ABC):
         return X
 
     def _read_table(self, X: Any, rows: np.ndarray | None) -> Any:
-        """Learn how to read a raw table from the rows of this fit, and read all of it."""
+        """Read all of a raw table, as is known already or as the rows of this fit say."""
         validate_data(self, X, reset=True, skip_check_array=True)
-        own = X if rows is None else _safe_indexing(X, rows)
-        self._table = TablePreprocessor(embed="auto").fit(own)
+        if self._table is None:
+            own = X if rows is None else _safe_indexing(X, rows)
+            self._table = TablePreprocessor(embed="auto").fit(own)
         return table_rows(self._table, X)
 
     def _reads(self, X: Any) -> bool:

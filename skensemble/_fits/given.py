@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,8 +24,12 @@ class Given:
         The rows of this fit, where it is one of several on the same data.
     shared : dict
         What such fits remember for each other.
-    options : dict
-        Further arguments of ``fit``.
+    teacher_logits : array-like or None
+        What a teacher says of the rows, where it is not to be asked.
+    X_unlabelled : array-like or None
+        Further rows, of which the teacher alone says something.
+    taught : tuple of ndarray and float, or None
+        Probabilities that a kernel machine learns, and how much they count beside the labels.
     groups : array-like or None
         Groups of rows, for splitters.
     """
@@ -35,7 +39,9 @@ class Given:
     sample_weight: Any = None
     rows: np.ndarray | None = None
     shared: dict[Any, Any] = field(default_factory=dict)
-    options: dict[str, Any] = field(default_factory=dict)
+    teacher_logits: Any = None
+    X_unlabelled: Any = None
+    taught: tuple[np.ndarray, float] | None = None
     groups: Any = None
 
     def part(self) -> tuple[Any, Any, Any]:
@@ -46,8 +52,24 @@ class Given:
         x, y, w = (None if one is None else _safe_indexing(one, self.rows) for one in whole)
         return x, y, w
 
-    def recall(self, key: Any, make: Callable[[], Any]) -> Any:
-        """Return what was made for `key`, or make it."""
+    def without_lesson(self, sample_weight: Any) -> Given:
+        """Return the data alone, with other weights, for a fit that learns from labels."""
+        nothing: dict[str, Any] = {"teacher_logits": None, "X_unlabelled": None, "taught": None}
+        return replace(self, sample_weight=sample_weight, **nothing)
+
+    def recall(
+        self,
+        name: str,
+        make: Callable[[], Any],
+        owners: tuple[Any, ...] = (),
+        values: tuple[Any, ...] = (),
+    ) -> Any:
+        """Return what was made under this name of these owners and values, or make it.
+
+        Owners are compared by identity and kept, since an identity may be given again to
+        another object once its own is gone; values are compared by equality.
+        """
+        key = (name, tuple(map(id, owners)), values)
         if key not in self.shared:
-            self.shared[key] = make()
-        return self.shared[key]
+            self.shared[key] = owners, make()
+        return self.shared[key][1]

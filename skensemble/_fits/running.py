@@ -17,11 +17,17 @@ from sklearn.base import BaseEstimator, clone
 
 from skensemble._engine.training import Training
 from skensemble._fits.given import Given, Steps
+from skensemble._fits.prepared import take_over
 from skensemble._fits.subfit import Subfit
 
 
 def fit_alone(estimator: Any, given: Given) -> None:
-    """Run one fit; an error before any network is trained leaves the estimator as it was."""
+    """Run one fit, or take over one that was made beforehand.
+
+    An error before any network is trained leaves the estimator as it was.
+    """
+    if take_over(estimator, given):
+        return
     before, trained = dict(vars(estimator)), False
     steps = estimator._steps(given)
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -273,8 +272,8 @@ class DistilledClassifier(StudentClassifier):
         DistilledClassifier
             The fitted estimator.
         """
-        options = {"teacher_logits": teacher_logits, "X_unlabelled": X_unlabelled}
-        fit_alone(self, Given(X, y, sample_weight, options=options))
+        lesson = {"teacher_logits": teacher_logits, "X_unlabelled": X_unlabelled}
+        fit_alone(self, Given(X, y, sample_weight, **lesson))
         return self
 
     def set_params(self, **params: Any) -> DistilledClassifier:
@@ -400,7 +399,7 @@ class DistilledClassifier(StudentClassifier):
         check_kernel_student(self, term, given)
         data = self._check_fit(given)
         self.teacher_ = yield from self._find_teacher(given, data, root)
-        ready = given.options.get("teacher_logits")
+        ready = given.teacher_logits
         if ready is None:
             logits = teacher_logits(self.teacher_, given.X, self.classes_, torch.float64)
         else:
@@ -417,14 +416,14 @@ class DistilledClassifier(StudentClassifier):
 
     def _find_teacher(self, given: Given, data: FitData, root: int) -> Steps:
         """Return the teacher if it is fitted, or have it fitted on the rows of this fit."""
-        if given.options.get("teacher_logits") is not None:
+        if given.teacher_logits is not None:
             return None
         weight = given.sample_weight if self.class_weight is None else data.weight
         memory = check_memory(self.memory)
         seed = purpose_seed(root, Purpose.TEACHER)
         if self.random_state is None and memory.location is not None:
             seed = _FIXED_SEED
-        given = replace(given, sample_weight=weight, options={})
+        given = given.without_lesson(weight)
         return (yield from find_teacher(self.teacher, self._recipe_source(), given, seed, memory))
 
     def _how_to_read(self, n_classes: int) -> Callable[[Tensor], Tensor] | None:

@@ -29,7 +29,7 @@ def held_apart(valid: FitData, given: Given) -> FitData:
         found = np.asarray(X[rows[order]])
         return found[np.argsort(order)], valid.y[rows]
 
-    found, y = given.recall(("held apart", id(X), id(valid.y), joblib.hash(rows)), cut)
+    found, y = given.recall("held apart", cut, (X, valid.y), (joblib.hash(rows),))
     weight = None if valid.weight is None else valid.weight[rows]
     tables = valid.map_tables(lambda values: values[rows])
     return replace(valid, X=found, y=y, weight=weight, rows=np.arange(len(rows)), **tables)

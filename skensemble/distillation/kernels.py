@@ -31,8 +31,8 @@ def kernel_student(
     is `p` and `alpha`.
     """
     student = clone(source).set_params(random_state=seed, class_weight=class_weight)
-    options = {} if taught is None else {"taught": taught}
-    yield from student._steps(replace(given, options=options))
+    given = replace(given.without_lesson(given.sample_weight), taught=taught)
+    yield from student._steps(given)
     return student
 
 
@@ -52,7 +52,7 @@ def check_kernel_student(student: Any, term: Term, given: Given) -> None:
             f"averaging={student.averaging!r}, precision={student.precision!r}; use 'proba' or "
             "'logit', and None."
         )
-    if given.options.get("X_unlabelled") is not None:
+    if given.X_unlabelled is not None:
         raise ValueError("An NTKClassifier as the student does not take 'X_unlabelled'.")
 
 

@@ -139,8 +139,8 @@ class Lesson:
             )
             if not self.reports_diversity:
                 return found
-        who, logits = logits_of(self.teacher, self.classes, recipe, data, asked, elsewhere)
-        return {**logits_tables(self._wanted, self.reports_diversity, asked, who, logits), **found}
+        logits = logits_of(self.teacher, self.classes, recipe, data, asked, elsewhere)
+        return {**logits_tables(self._wanted, self.reports_diversity, asked, logits), **found}
 
     @property
     def _wanted(self) -> Term | None:
@@ -197,7 +197,7 @@ class Lesson:
                 "averaging='one-to-one' needs a student with members, a BatchEnsembleClassifier. "
                 "Got one of a single network; use 'proba' or 'logit'."
             )
-        ready = self.asked.options.get("teacher_logits")
+        ready = self.asked.teacher_logits
         if ready is None:
             n_teachers = count_teachers(self.teacher)
         else:
@@ -218,7 +218,7 @@ class Lesson:
             )
 
     def _check_ready(self, elsewhere: Any) -> None:
-        if self.asked.options.get("teacher_logits") is None:
+        if self.asked.teacher_logits is None:
             return
         if self.layers:
             raise ValueError(

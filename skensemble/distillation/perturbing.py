@@ -53,7 +53,7 @@ def units(
         mean = np.average(rows, 0, weight)
         return torch.from_numpy(np.average((rows - mean) ** 2, 0, weight) ** 0.5).to(recipe.dtype)
 
-    return given.recall(("spread", joblib.hash((at, weight))), measure), bounds
+    return given.recall("spread", measure, values=(joblib.hash((at, weight)),)), bounds
 
 
 def _check_range(rows: Rows, bounds: tuple[float, float]) -> None:

@@ -31,8 +31,11 @@ def asked_teacher(
 ) -> Callable[[Tensor], Tensor]:
     """Return the teacher as a function of altered rows, one for all students that ask it."""
     rows = Rows(data.X, recipe.dtype)
-    key = ("asked", id(teacher), tuple(classes))
-    return asked.recall(key, lambda: ask_teacher(teacher, classes, asked.X, rows))
+
+    def make() -> Callable[[Tensor], Tensor]:
+        return ask_teacher(teacher, classes, asked.X, rows)
+
+    return asked.recall("asked teacher", make, (teacher,), tuple(classes))
 
 
 def asked_about_layers(
@@ -43,7 +46,7 @@ def asked_about_layers(
     def find() -> TeacherLayers:
         return TeacherLayers(teacher_modules(teacher, name), layers, sample)
 
-    return asked.recall(("asked layers", id(teacher), tuple(layers.items())), find)
+    return asked.recall("asked layers", find, (teacher,), tuple(layers.items()))
 
 
 # -- asked once about all rows ---------------------------------------------------------------
@@ -57,7 +60,7 @@ def layer_tables(
         found = teacher_features(modules, layers, Rows(data.X, recipe.dtype))
         return {name: value.to(recipe.dtype).numpy() for name, value in found.items()}
 
-    return asked.recall(("features", id(teacher), tuple(layers.items()), id(data.X)), look)
+    return asked.recall("features", look, (teacher, data.X), tuple(layers.items()))
 
 
 def logits_of(
@@ -67,10 +70,10 @@ def logits_of(
     data: FitData,
     asked: Given,
     elsewhere: Any = None,
-) -> tuple[Any, Tensor]:
-    """Return what a teacher says of all rows or of those from `elsewhere`, after its key."""
-    ready = asked.options.get("teacher_logits")
-    sources = [asked.X, asked.options.get("X_unlabelled")] if elsewhere is None else [elsewhere]
+) -> Tensor:
+    """Return what a teacher says of all rows or of those from `elsewhere`."""
+    ready = asked.teacher_logits
+    sources = [asked.X, asked.X_unlabelled] if elsewhere is None else [elsewhere]
 
     def ask() -> Tensor:
         if ready is not None:
@@ -82,29 +85,28 @@ def logits_of(
         ]
         return torch.cat(answers) if len(answers) > 1 else answers[0]
 
-    of = None if elsewhere is None else id(data.X)
-    who = (None if ready is not None else id(teacher), recipe.dtype, of)
-    return who, asked.recall(("logits", *who), ask)
+    owners = (None if ready is not None else teacher, None if elsewhere is None else data.X)
+    return asked.recall("logits", ask, owners, (recipe.dtype,))
 
 
 def logits_tables(
-    term: Term | None, diversity: bool, asked: Given, who: Any, logits: Tensor
+    term: Term | None, diversity: bool, asked: Given, logits: Tensor
 ) -> dict[str, Any]:
     """Return what is made of a teacher's logits: a term's targets, and their diversity."""
     found: dict[str, Any] = {}
     if term is not None:
-        found["targets"] = term_targets(term, asked, who, logits)
+        found["targets"] = term_targets(term, asked, logits)
     if diversity and logits.shape[1] > 1:
-        apart = asked.recall(("diversity", who), lambda: member_divergence(logits).numpy())
+        apart = asked.recall("diversity", lambda: member_divergence(logits).numpy(), (logits,))
         found["teacher_diversity"] = apart
     return found
 
 
-def term_targets(term: Term, asked: Given, key: Any, logits: Tensor) -> dict[str, np.ndarray]:
+def term_targets(term: Term, asked: Given, logits: Tensor) -> dict[str, np.ndarray]:
     """Compute what a term needs of its teacher for every row."""
 
     def make() -> dict[str, np.ndarray]:
         parts = [term.targets(chunk) for chunk in logits.split(_CHUNK_ROWS)]
         return {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
 
-    return asked.recall(("targets", key, term.targets_key()), make)
+    return asked.recall("targets", make, (logits,), (term.targets_key(),))

@@ -16,7 +16,7 @@ def add_unlabelled(
     data: FitData, given: Given, classes: np.ndarray, check: Callable[[Any], Any]
 ) -> FitData:
     """Append the rows without labels that a fit was given to those that the student sees."""
-    more = given.options.get("X_unlabelled")
+    more = given.X_unlabelled
     if more is None:
         return data
     n_rows = len(data.X)
@@ -27,7 +27,7 @@ def add_unlabelled(
         y = np.concatenate([data.y, np.zeros(len(X), data.y.dtype)])
         return joined(data.X, X), y, labelled
 
-    X, y, labelled = given.recall(("joined", tuple(classes)), join)
+    X, y, labelled = given.recall("joined", join, values=tuple(classes))
     weight = data.weight
     if weight is not None:
         weight = np.concatenate([weight, np.ones(len(X) - n_rows, weight.dtype)])

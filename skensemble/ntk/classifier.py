@@ -265,8 +265,8 @@ class NTKClassifier(FusedMembers):
         x = Rows(data.X, recipe.dtype, recipe.training.device).take(rows)[0]
         n_classes = len(self.classes_)
         shares = labels = np.eye(n_classes)[data.y]
-        if "taught" in given.options:  # what a teacher says, and how much it counts
-            taught, share = given.options["taught"]
+        if given.taught is not None:
+            taught, share = given.taught
             shares = (1 - share) * labels + share * taught
         targets = torch.from_numpy(shares[data.rows] - 1 / n_classes).to(x.device)
         targets = targets.unsqueeze(2 if self.features == "ntk-prime" else 1)

@@ -288,7 +288,7 @@ class PrunedClassifier(BaseNetworkClassifier):
             root = _FIXED_SEED
         # Every training gets the classes' weights, as weights of the rows.
         weight = given.sample_weight if self.class_weight is None else data.weight
-        given = replace(given, sample_weight=weight, options={})
+        given = given.without_lesson(weight)
 
         source = self._source()
         protocol = self._protocol()
