@@ -115,6 +115,7 @@ class BaseNetworkClassifier(ClassifierMixin, BaseNetworks):
             recipe = replace(recipe, table=self._table)
         if recipe.module is None and self._chooses:
             recipe = recipe.by_rules(data.X, len(data.rows))
+            self._say_choice(recipe)
         recipe = recipe.bind(data.X, len(self.classes_), getattr(self, "precision", None))
         if hold_out and recipe.chosen:
             data = make_folds("auto", 1, data, None, root).of(data, 0)
@@ -127,6 +128,12 @@ class BaseNetworkClassifier(ClassifierMixin, BaseNetworks):
         key = (recipe_key(recipe),)
         found = given.recall("recipe", lambda: try_module(recipe, sample), values=key)
         return replace(recipe, **found), data
+
+    def _say_choice(self, recipe: Recipe) -> None:
+        if getattr(self, "verbose", 0):
+            print(  # noqa: T201
+                f"[skensemble] {type(self).__name__}: chosen are {recipe.summary()}", flush=True
+            )
 
     def _check_weight(
         self, sample_weight: Any, y: np.ndarray, X: Any, rows: np.ndarray

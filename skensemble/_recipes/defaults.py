@@ -21,12 +21,12 @@ from skensemble._recipes.training import TrainingSettings
 from skensemble.nn import CifarResNet, TabularNet
 
 # Of tables: layers, and what keeps them from learning rows by heart.
-_HIDDEN = (128, 128)
+_BLOCKS, _HIDDEN = "residual", (128, 128)
 _DROPOUT = 0.2
 _LR = 2e-3
 _WEIGHT_DECAY = 0.05
 # Batches shrink with the table, since a network wants steps: as many, at any number of rows.
-_STEPS = 2000
+_STEPS = 1200
 _SMALLEST_BATCH, _BATCH, _LARGEST_BATCH = 16, 256, 1024
 _BATCHES_AN_EPOCH = 16
 _MANY_ROWS = 100_000
@@ -35,6 +35,7 @@ _LEAST_EPOCHS = {"few": 30, "many": 8}
 # Of images.
 _IMAGE_EPOCHS = 60
 _IMAGE_BATCH = 64
+_VALID_BATCH = 4096
 # Epochs without a better score on held-out rows, as a share of all.
 _PATIENCE = 0.25
 
@@ -57,14 +58,6 @@ class Choice:
     module_kwargs: dict[str, Any]
     training: TrainingSettings
 
-    def __str__(self) -> str:
-        told = self.training
-        decay = told.optimizer_kwargs["weight_decay"]
-        return (
-            f"{self.module.__name__}, {told.optimizer.__name__} at {told.lr:g} with decay "
-            f"{decay:g}, batches of {told.batch_size}, at most {told.max_epochs} epochs"
-        )
-
 
 def choose(in_shape: tuple[int, ...], n_rows: int, layout: Mapping[str, Any] | None) -> Choice:
     """Choose for samples of a shape; `layout` is that of a table that was read.
@@ -81,7 +74,7 @@ def choose(in_shape: tuple[int, ...], n_rows: int, layout: Mapping[str, Any] | N
     if len(in_shape) > 1:
         return Choice(CifarResNet, {}, _training(CifarResNet, _IMAGE_BATCH, _IMAGE_EPOCHS))
     batch = _batch(n_rows)
-    kwargs: dict[str, Any] = {"hidden": list(_HIDDEN), "dropout": _DROPOUT}
+    kwargs: dict[str, Any] = {"hidden": list(_HIDDEN), "dropout": _DROPOUT, "blocks": _BLOCKS}
     if layout is not None:
         kwargs["numeric"] = int(layout["numeric"])
         kwargs["cardinalities"] = [int(n) for n in layout["cardinalities"]]
@@ -108,15 +101,26 @@ def _training(module: type[nn.Module], batch: int, epochs: int) -> TrainingSetti
         load_best=True, sink=_say_nothing,
     )  # fmt: skip
     schedule = LRScheduler("CosineAnnealingLR", T_max=epochs)
-    callbacks = [("schedule", schedule), ("stopping", stopping)]
+    settings: dict[str, Any] = {
+        "optimizer": torch.optim.AdamW,
+        "lr": _LR,
+        "max_epochs": epochs,
+        "batch_size": batch,
+        "train_split": None,
+    }
+    net = NeuralNetClassifier(  # which fine-tuning reads again
+        module,
+        criterion=nn.CrossEntropyLoss,
+        optimizer__weight_decay=_WEIGHT_DECAY,
+        iterator_valid__batch_size=_VALID_BATCH,
+        callbacks=[("schedule", schedule), ("stopping", stopping)],
+        **settings,
+    )
     return TrainingSettings(
-        optimizer=torch.optim.AdamW,
         optimizer_kwargs={"weight_decay": _WEIGHT_DECAY},
-        lr=_LR,
-        max_epochs=epochs,
-        batch_size=batch,
-        valid_batch_size=4096,
-        net=NeuralNetClassifier(module, callbacks=callbacks, train_split=None),
+        valid_batch_size=_VALID_BATCH,
+        net=net,
+        **settings,
     )
 
 

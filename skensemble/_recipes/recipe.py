@@ -144,6 +144,16 @@ class Recipe:
             self, module=choice.module, module_kwargs=kwargs, training=training, chosen=True
         )
 
+    def summary(self) -> str:
+        """Say in a line which network is trained how."""
+        told = self.training
+        name = getattr(self.module, "__name__", type(self.module).__name__)
+        decay = told.optimizer_kwargs.get("weight_decay", 0.0)
+        return (
+            f"{name}, {told.optimizer.__name__} at {told.lr:g} with decay {decay:g}, batches of "
+            f"{told.batch_size}, at most {told.max_epochs} epochs"
+        )
+
     def _shapes(self, whole: tuple[int, ...]) -> list[tuple[int, ...]]:
         """Return the shapes of what the module and each wrap, from the inside out, are given."""
         shapes = [whole]

@@ -193,6 +193,8 @@ class SelfDistiller(StudentClassifier):
                 lost = {number: result.diverged_at}
                 raise MemberDivergedError.of(lost, self.n_generations + 1)
             generations.append(self._make_student(recipe, seed, result))
+            if recipe.table is not None:  # which is read by the names of its columns
+                self._name_features(generations)
         self._recipe = recipe
         self._name_features(generations)
         self.generations_ = generations
@@ -236,7 +238,8 @@ class SelfDistiller(StudentClassifier):
             self.classes_,
             1.0 - self.alpha,
             float(self.alpha),
-            asked=Given(data.X, None),  # not remembered: nobody else has this teacher
+            # Not remembered: nobody else has this teacher.
+            asked=Given(data.X if recipe.table is None else given.X, None),
             altered_by=altered_by,
         )
         data, objective = lesson.teach(recipe, data, given, recipe.objective())

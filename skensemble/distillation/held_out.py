@@ -13,9 +13,9 @@ from skensemble._data.rows import FitData
 from skensemble._fits.given import Given
 
 
-def rows_as_given(valid: FitData, X: Any, given: Given) -> Any:
-    """Return held-out rows of `X` for a teacher to be asked about: a frame's as a frame."""
-    if hasattr(X, "columns"):
+def rows_as_given(valid: FitData, X: Any, given: Given, is_raw: bool) -> Any:
+    """Return held-out rows of `X` for a teacher to be asked about: raw tables' as they came."""
+    if hasattr(X, "columns") or is_raw:
         return _safe_indexing(X, valid.rows)
     return held_apart(valid, given).X
 

@@ -23,7 +23,11 @@ from skensemble.distillation.targets import (
     logits_of,
     logits_tables,
 )
-from skensemble.distillation.teachers import check_differentiable, count_teachers
+from skensemble.distillation.teachers import (
+    check_differentiable,
+    check_same_reading,
+    count_teachers,
+)
 from skensemble.nn._taps import Tap, find_taps
 from skensemble.objectives import Objective, Term
 from skensemble.objectives.base import CrossEntropy
@@ -96,6 +100,8 @@ class Lesson:
             self._check_no_rows_for_the_teacher(data)
             return data, labels
         self._check(recipe)
+        if self.layers or self.altered_by:
+            check_same_reading(recipe.table, self.teacher)
         tables = {} if self.altered_by else self._tables(recipe, data)
         taps: tuple[Tap, ...] = ()
         if self.layers:
@@ -155,7 +161,7 @@ class Lesson:
                 outside["labelled"] = np.ones(len(valid.X))
             return replace(valid, **outside)
         if self.altered_by:  # held-out rows are not altered, so the teacher is asked at once
-            source = rows_as_given(valid, self.asked.X, given)
+            source = rows_as_given(valid, self.asked.X, given, recipe.table is not None)
             valid = held_apart(valid, given)
             tables = self._tables(recipe, valid, source)
         return replace(valid, **tables)

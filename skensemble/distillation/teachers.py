@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import joblib
 import numpy as np
 import torch
 from sklearn.base import clone
@@ -58,6 +59,20 @@ def find_teacher(teacher: Any, student: Any, given: Given, seed: int, memory: An
     wanted = Subfit(ready_to_fit(teacher, student, seed), given, memory)
     yield wanted
     return wanted.result
+
+
+def check_same_reading(table: Any, teacher: Any) -> None:
+    """Raise unless a teacher can be asked about rows of a raw table that are read already."""
+    if table is None:
+        return
+    own = getattr(getattr(unwrap(teacher), "_recipe", None), "table", None)
+    if own is None or joblib.hash(own._to_state()) != joblib.hash(table._to_state()):
+        raise ValueError(
+            "Layers are compared, and rows altered, as the student reads the table, so the teacher "
+            "must read it alike: an estimator without a recipe of its own, fitted on the same "
+            f"rows. Got {type(unwrap(teacher)).__name__}; give teacher and student one recipe and "
+            "put a TablePreprocessor before them, or leave layers and alterations out."
+        )
 
 
 def member_recipe(teacher: Any) -> Any:

@@ -13,7 +13,6 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from skensemble._base.augmenting import augment
-from skensemble._base.calibration import fit_temperature
 from skensemble._base.errors import MemberDivergedError
 from skensemble._base.folds import Folds, make_folds
 from skensemble._base.fusion import AVERAGING, FusedMembers
@@ -30,7 +29,7 @@ from skensemble._recipes.reading import read_recipe
 from skensemble._recipes.recipe import Recipe
 from skensemble._recipes.wraps import Channels
 from skensemble._seeding import Purpose, member_seed, purpose_seed, root_seed
-from skensemble.ensembles.left_out import left_out_proba
+from skensemble.ensembles.left_out import left_out_proba, left_out_temperature
 from skensemble.ensembles.network import NetworkClassifier
 from skensemble.objectives.base import SumCrossEntropy
 
@@ -110,7 +109,8 @@ class DeepEnsembleClassifier(FusedMembers):
     oof_score_ : float
         Accuracy of these.
     temperature_ : float
-        Temperature at which their log loss is least, drawn towards one where rows are few.
+        Temperature at which their log loss is least, drawn towards one where rows are few; at
+        most one where fewer than three members left a row out, since few are surer than all.
     folds_ : list of ndarray
         The rows that each member held out.
     preprocessor_ : TablePreprocessor or None
@@ -317,8 +317,7 @@ class DeepEnsembleClassifier(FusedMembers):
         known = data.rows[np.isfinite(proba[data.rows, 0])]
         weight = None if data.weight is None else data.weight[known]
         said, y = proba[known], data.y[known]
-        with np.errstate(divide="ignore"):
-            self.temperature_: float = fit_temperature(np.log(said), y, weight)
+        self.temperature_: float = left_out_temperature(said, y, weight, folds)
         self.oof_score_ = float(np.average(said.argmax(1) == y, weights=weight))
         self.oof_proba_: np.ndarray = proba[rows]
         places = np.full(len(data.X), -1)

@@ -7,8 +7,27 @@ from typing import Any
 import numpy as np
 import torch
 
+from skensemble._base.calibration import fit_temperature
 from skensemble._base.folds import Folds
 from skensemble._data.rows import FitData
+
+# So few members, averaged, are surer of themselves than all of them are.
+_FEW_VOICES = 3
+
+
+def left_out_temperature(
+    proba: np.ndarray, y: np.ndarray, weight: np.ndarray | None, folds: Folds
+) -> float:
+    """Return the temperature for an ensemble, of which a row has heard a part alone.
+
+    The more members are averaged the less sure they are, so that the temperature of few is an
+    upper bound of that of all. Where it is above one it says nothing, and one is taken.
+    """
+    with np.errstate(divide="ignore"):
+        found = fit_temperature(np.log(proba), y, weight)
+    n_members = len(folds.held_out)
+    heard = max(1, n_members // folds.n_folds)
+    return found if heard >= min(_FEW_VOICES, n_members) else min(found, 1.0)
 
 
 def left_out_proba(ensemble: Any, folds: Folds, data: FitData) -> np.ndarray:

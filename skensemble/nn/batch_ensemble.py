@@ -21,6 +21,7 @@ INITS = ("sign", "normal", "one", "first-only")
 _SHARED = (
     nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm, nn.GroupNorm,
     nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.PReLU,
+    nn.Embedding,
 )  # fmt: skip
 # Names of the parameters that members have of their own, for optimizer__param_groups.
 FAST_WEIGHTS = ("*fast_in", "*fast_out")
@@ -124,8 +125,8 @@ class BatchEnsemble(nn.Module):
     ----------
     module : Module
         The network; copied. Its linear and convolutional layers keep their names and
-        their trained weights; normalisation layers are shared. Anything else that has
-        parameters is refused by name.
+        their trained weights; normalisation layers and embeddings are shared. Anything else
+        that has parameters is refused by name.
     n_members : int, default=4
         Number of members.
     init : {"sign", "normal", "one", "first-only"}, default="sign"
@@ -271,7 +272,7 @@ def _refuse_others(module: nn.Module) -> None:
     if bad:
         raise ValueError(
             "BatchEnsemble converts Linear and Conv1d to Conv3d layers and shares normalisation "
-            f"layers. It cannot convert {', '.join(bad)}."
+            f"layers and embeddings. It cannot convert {', '.join(bad)}."
         )
     if not _layers(module):
         raise ValueError("BatchEnsemble needs a module with linear or convolutional layers.")

@@ -39,7 +39,7 @@ def to_state(estimator: Any) -> State:
         "missing": missing,
         "is_recipe": is_recipe,
         # As the user wrote it, and not as the networks were trained on.
-        "written": describe_recipe(read_recipe(written), written),
+        "written": None if written is None else describe_recipe(read_recipe(written), written),
         "costs": {name: vars(getattr(estimator, name)) for name in _COSTS},
         "kept": [
             {name: vars(widths) for name, widths in one.items()} for one in estimator.kept_channels_
@@ -60,8 +60,7 @@ def from_state(cls: Any, state: State) -> Any:
         params[name] = ForgottenRecipe((name,))
     source = pruned._recipe_source() if about["is_recipe"] else clone(pruned)
     if "written" in about:  # which format 1 had not
-        told = recipe_of(about["written"], pruned._recipe.module)
-        source = _with_source(source, rebuild_source(about["written"], told))
+        source = _with_source(source, _source_of(about["written"], pruned._recipe.module))
     estimator = cls(source, **params)
     pruned._share_fitted(estimator)
     estimator.pruned_, estimator.estimators_ = pruned, pruned._prunable()
@@ -73,6 +72,10 @@ def from_state(cls: Any, state: State) -> Any:
     ]
     estimator.left_alone_ = about["left_alone"]
     return estimator
+
+
+def _source_of(written: dict[str, Any] | None, module: Any) -> Any:
+    return None if written is None else rebuild_source(written, recipe_of(written, module))
 
 
 def _with_source(source: Any, written: Any) -> Any:
