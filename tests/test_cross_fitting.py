@@ -205,7 +205,7 @@ def test_the_temperature_is_the_best_of_a_grid(seed, n_classes, n_rows):
 
 def test_probabilities_at_the_temperature():
     settings = {"cross_fit": 3, "random_state": 0, "averaging": "proba"}
-    ensemble = DeepEnsembleClassifier(make_net(lr=0.5), 3, calibrate=True, **settings).fit(X, Y)
+    ensemble = DeepEnsembleClassifier(make_net(lr=0.5), 9, calibrate=True, **settings).fit(X, Y)
     plain = clone(ensemble).set_params(calibrate=False).fit(X, Y)
     mean = plain.predict_members(X).mean(0)
     np.testing.assert_allclose(plain.predict_proba(X), mean, atol=1e-12)
@@ -213,6 +213,15 @@ def test_probabilities_at_the_temperature():
     np.testing.assert_allclose(ensemble.predict_proba(X), expected, atol=1e-9)
     np.testing.assert_array_equal(ensemble.predict(X), plain.predict(X))
     assert abs(plain.temperature_ - 1) > 1e-3
+
+
+def test_few_voices_are_surer_than_all():
+    settings = {"random_state": 0, "n_estimators": 4}
+    net = make_net(lr=3.0, max_epochs=60)
+    few = DeepEnsembleClassifier(net, cross_fit=4, **settings).fit(X, Y)
+    assert few.temperature_ == 1.0
+    said = np.log(np.maximum(few.oof_proba_, 1e-300))
+    assert fit_temperature(said, Y) > 1.0
 
 
 # -- what is kept ----------------------------------------------------------------------------
