@@ -55,6 +55,8 @@ WITHOUT_HASH = (
 )
 # Attributes that a docstring gives a condition: names of columns, and members that are merged.
 CONDITIONAL = {"feature_names_in_", "merged_"}
+# Of folds, where there are any.
+CONDITIONAL |= {"oof_proba_", "oof_score_", "temperature_", "folds_"}
 
 Check = Callable[[BaseEstimator], None]
 _CHECKS: list[tuple[tuple[str, ...], Check]] = []

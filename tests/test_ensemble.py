@@ -30,7 +30,7 @@ from skensemble import DeepEnsembleClassifier, DistilledClassifier, NetworkClass
 from skensemble._engine.net import StackNet
 from skensemble._seeding import member_seed
 from skensemble.metrics import negative_log_likelihood
-from skensemble.nn import MLP
+from skensemble.nn import MLP, TabularNet
 
 AVERAGING = ["proba", "logit", "vote"]
 
@@ -546,7 +546,7 @@ def test_defaults_learn_a_table():
     X, y = load_iris(return_X_y=True)
     ensemble = DeepEnsembleClassifier(n_estimators=3, random_state=0).fit(X, y)
     assert ensemble.score(X, y) > 0.95
-    assert isinstance(ensemble[0].module_, MLP)
+    assert isinstance(ensemble[0].module_, TabularNet)
 
 
 # -- numbers without room ------------------------------------------------------------------

@@ -16,9 +16,12 @@ def test_prints_every_row_and_writes_the_picture(tmp_path, capsys):
     picture = tmp_path / "demo.png"
     assert quick("--out", str(picture)) == 0
     lines = capsys.readouterr().out.splitlines()
-    names = [name for name, _ in demo.methods(2, 0, 2)]
+    digits = [name for name, _ in demo.methods(2, 0, 2)]
+    table = [name for name, _ in demo.table_methods(2, 0)]
     assert [line[:22].strip() for line in lines] == [
-        lines[0][:22].strip(), "method", *names, f"picture: {picture}"[:22].strip(),
+        lines[0][:22].strip(), "method", *digits,
+        "table: 221 training an", "method", *table,
+        f"picture: {picture}"[:22].strip(),
     ]  # fmt: skip
     assert picture.read_bytes().startswith(PNG)
 
@@ -65,3 +68,11 @@ def test_measures_are_those_of_the_fitted_classifier():
     again = make().fit(data.X_train, data.y_train)
     assert row.accuracy == again.score(data.X_test, data.y_test)
     assert row.parameters == 64 * 64 + 64 + 64 * 64 + 64 + 64 * 10 + 10
+
+
+def test_the_table_is_raw():
+    data = demo.load_table(seed=0)
+    assert data.X_train["sex"].dtype == "category"
+    assert 0.05 < data.X_train.isna().to_numpy().mean() < 0.15
+    assert set(data.y_test) == {"more", "less"}
+    assert not set(data.X_train.index) & set(data.X_test.index)
