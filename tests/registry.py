@@ -50,7 +50,6 @@ ESTIMATORS: list[BaseEstimator] = [
     DeepEnsembleClassifier(cheap_net(), n_estimators=3, joint=True),
     DeepEnsembleClassifier(cheap_net(), n_estimators=2, stack=1, class_weight="balanced"),
     DeepEnsembleClassifier(cheap_net(), n_estimators=2, channel_splits=2),
-    DeepEnsembleClassifier(cheap_net(), n_estimators=3, cross_fit=3, calibrate=True),
     DistilledClassifier(student=cheap_net()),
     DistilledClassifier(LogisticRegression(), cheap_net()),
     DistilledClassifier(NetworkClassifier(cheap_net()), objective="feature"),
