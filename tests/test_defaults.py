@@ -178,7 +178,7 @@ def test_budgets_count_steps(n_rows, n_features):
 def test_what_is_chosen_is_said(capsys):
     DeepEnsembleClassifier(n_estimators=2, random_state=0, verbose=1).fit(FRAME, Y)
     said = capsys.readouterr().out
-    assert "DeepEnsembleClassifier: chosen are TabularNet, AdamW at 0.002 with decay" in said
+    assert "DeepEnsembleClassifier: chosen are TabularNet, AdamW at 0.001 with decay" in said
 
 
 def test_cross_validation_takes_it_as_it_is():

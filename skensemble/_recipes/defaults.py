@@ -23,7 +23,7 @@ from skensemble.nn import CifarResNet, TabularNet
 # Of tables: layers, and what keeps them from learning rows by heart.
 _BLOCKS, _HIDDEN = "residual", (128, 128)
 _DROPOUT = 0.2
-_LR = 2e-3
+_LR = 1e-3
 _WEIGHT_DECAY = 0.05
 # Batches shrink with the table, since a network wants steps: as many, at any number of rows.
 _STEPS = 1200
@@ -37,7 +37,7 @@ _IMAGE_EPOCHS = 60
 _IMAGE_BATCH = 64
 _VALID_BATCH = 4096
 # Epochs without a better score on held-out rows, as a share of all.
-_PATIENCE = 0.25
+_PATIENCE = 0.15
 
 
 @dataclass(frozen=True)
