@@ -7,15 +7,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from skensemble._base.classifier import BaseNetworkClassifier
 from skensemble._base.errors import MemberDivergedError
+from skensemble._base.estimator import BaseNetworks
 from skensemble._engine.net import MemberResult
 from skensemble._recipes.recipe import Recipe
 from skensemble.nn._states import map_state
 
 
-class SingleModule(BaseNetworkClassifier):
-    """Abstract classifier that keeps one module in ``module_``."""
+class SingleModule(BaseNetworks):
+    """Abstract estimator that keeps one module in ``module_``."""
 
     def _take(self, recipe: Recipe, result: MemberResult) -> None:
         """Keep what was trained, unless it diverged."""

@@ -298,12 +298,12 @@ class StackNet(NeuralNetClassifier):
     def run_single_epoch(
         self, iterator: Any, training: bool, prefix: str, step_fn: Any, **fit_params: Any
     ) -> None:
-        """Loop over batches and record each member's mean loss (and held-out accuracy)."""
+        """Loop over batches and record each member's mean loss (and scores of held-out rows)."""
         if iterator is None:
             return
         self._set_training(training)
         sums: dict[str, Any] = {}
-        hits: Any = 0.0
+        scores: dict[str, Any] = {}
         weights: Any = 0.0
         for batch in iterator:
             if self._batch_listeners:
@@ -316,20 +316,19 @@ class StackNet(NeuralNetClassifier):
                 sums[name] = sums.get(name, 0.0) + values * weight
             weights = weights + weight
             if not training:
-                hits = hits + self._count_hits(step["y_pred"], batch)
+                for name, values in self.criterion_.held_out_scores(step["y_pred"], batch).items():
+                    scores[name] = scores.get(name, 0.0) + self._add_up(values, batch)
             if self._batch_listeners:
                 self._record_batch(prefix, step, batch)
                 self._tell("on_batch_end", batch, training=training, **self._single(step))
         for name, total in sums.items():
             self._record(f"{prefix}_{name}", total / weights)
-        if not training:
-            self._record("valid_acc", hits / weights)
+        for name, total in scores.items():
+            self._record(name, total / weights)
 
-    def _count_hits(self, logits: Tensor, batch: Batch) -> Tensor:
-        right = self.criterion_.combine(logits).argmax(-1) == batch.y
-        right = right.to(logits.dtype)
-        hits = right.sum(-1) if batch.weight is None else (right * batch.weight).sum(-1)
-        return hits.expand(len(logits))
+    @staticmethod
+    def _add_up(values: Tensor, batch: Batch) -> Tensor:
+        return values.sum(-1) if batch.weight is None else (values * batch.weight).sum(-1)
 
     def _record(self, name: str, values: Tensor) -> None:
         numbers = values.expand(self.stack_.n_members).double().cpu().numpy()

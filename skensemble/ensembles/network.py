@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from skensemble._base.augmenting import augment
+from skensemble._base.classifier import BaseNetworkClassifier
 from skensemble._base.single import SingleModule
 from skensemble._engine.members import Member
 from skensemble._engine.training import Training
@@ -20,7 +21,7 @@ from skensemble.augmentation.names import CONSTRAINTS
 
 
 @in_files
-class NetworkClassifier(SingleModule):
+class NetworkClassifier(SingleModule, BaseNetworkClassifier):
     """One neural network that obeys scikit-learn's contract.
 
     It is what the members of a `DeepEnsembleClassifier` are: refitting a member with its

@@ -123,13 +123,26 @@ class Objective(Mergeable, ABC):
         """Return further numbers a member ``(member,)``, whose means go to the history."""
         return {}
 
+    def held_out_scores(self, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Return scores of held-out rows ``(member, sample)``; their means go to the history."""
+        return {}
+
     def learnable(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
         """Yield parameters of shape ``(member, ...)`` that are trained beside the members."""
         yield from ()
 
 
+class Classifies(Objective):
+    """An objective whose outputs are logits of classes."""
+
+    def held_out_scores(self, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Return which rows are classified as they should be."""
+        right = self.combine(logits).argmax(-1) == batch.y
+        return {"valid_acc": right.to(logits.dtype)}
+
+
 @dataclass(frozen=True, eq=False)
-class CrossEntropy(Objective):
+class CrossEntropy(Classifies):
     """Every member learns the labels by itself."""
 
     class_weight: Tensor | None = None
@@ -198,6 +211,9 @@ class WrappedObjective(Objective):
 
     def prepare(self, batch: Batch, look: Callable[[Tensor], Tensor]) -> Batch:
         return self.inner.prepare(batch, look)
+
+    def held_out_scores(self, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
+        return self.inner.held_out_scores(self.combine(logits), batch)
 
     def measures(self, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
         return self.inner.measures(logits, batch)

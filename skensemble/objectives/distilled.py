@@ -21,6 +21,7 @@ from skensemble._data.tables import RowTables
 from skensemble._seeding import Purpose, generator, purpose_seed
 from skensemble.nn._taps import Tap
 from skensemble.objectives.base import (
+    Classifies,
     CrossEntropy,
     Mergeable,
     Objective,
@@ -36,7 +37,7 @@ TEACHER_DIVERSITY = "teacher_diversity"
 
 
 @dataclass(frozen=True, eq=False)
-class Distilled(Objective):
+class Distilled(Classifies):
     """``label_share * CE(y, softmax(s)) + teacher_share * term``.
 
     Rows that have no label are those whose ``labelled`` is zero.
