@@ -117,6 +117,7 @@ def make_plan(
         wanted = min(wanted, _affordable(module, recipe, len(seeds) if joint else None))
     try:
         graph = trace(module.train())
+        GraphStack([module], graph)  # unknown layers are told before any members are drawn
         _check_same(partial(GraphStack, graph=graph), recipe, sample, seeds, taps)
         kind: type[MemberStack] = GraphStack
     except CannotStack as no_graph:
