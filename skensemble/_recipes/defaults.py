@@ -28,7 +28,7 @@ _WEIGHT_DECAY = 0.05
 # Batches shrink with the table, since a network wants steps: as many, at any number of rows.
 _STEPS = 1200
 _SMALLEST_BATCH, _BATCH, _LARGEST_BATCH = 16, 256, 1024
-_BATCHES_AN_EPOCH = 16
+_BATCHES_AN_EPOCH = 32
 _MANY_ROWS = 100_000
 _MOST_EPOCHS = 400
 _LEAST_EPOCHS = {"few": 30, "many": 8}
@@ -82,7 +82,7 @@ def choose(in_shape: tuple[int, ...], n_rows: int, layout: Mapping[str, Any] | N
 
 
 def _batch(n_rows: int) -> int:
-    """Return the rows of a batch: a sixteenth of all, in powers of two within bounds."""
+    """Return the rows of a batch: a share of all, in powers of two within bounds."""
     largest = _BATCH if n_rows <= _MANY_ROWS else _LARGEST_BATCH
     wanted = 2 ** round(math.log2(max(1, n_rows) / _BATCHES_AN_EPOCH))
     return int(min(max(wanted, _SMALLEST_BATCH), largest))
