@@ -1,16 +1,16 @@
 """Deep ensembles, and what can be learned from them, inside scikit-learn."""
 
 from skensemble import (
-    augmentation,
-    datasets,
-    inspection,
-    losses,
-    metrics,
-    nn,
-    ntk,
-    objectives,
-    preprocessing,
-    pruning,
+    augmentation as augmentation,
+    datasets as datasets,
+    inspection as inspection,
+    losses as losses,
+    metrics as metrics,
+    nn as nn,
+    ntk as ntk,
+    objectives as objectives,
+    preprocessing as preprocessing,
+    pruning as pruning,
 )
 from skensemble._base.errors import MemberDivergedError
 from skensemble._files.states import load
@@ -25,6 +25,7 @@ from skensemble.pruning.classifier import PrunedClassifier
 
 __version__ = "0.1.0"
 
+# What `import *` brings: not the modules, which have names that others' modules have too.
 __all__ = [
     "BatchEnsembleClassifier",
     "DeepEnsembleClassifier",
@@ -36,15 +37,5 @@ __all__ = [
     "SelfDistiller",
     "StackedGridSearchCV",
     "StackedRandomizedSearchCV",
-    "augmentation",
-    "datasets",
-    "inspection",
     "load",
-    "losses",
-    "metrics",
-    "nn",
-    "ntk",
-    "objectives",
-    "preprocessing",
-    "pruning",
 ]
