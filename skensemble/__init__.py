@@ -2,32 +2,14 @@
 
 from skensemble import (
     augmentation as augmentation,
-)
-from skensemble import (
     datasets as datasets,
-)
-from skensemble import (
     inspection as inspection,
-)
-from skensemble import (
     losses as losses,
-)
-from skensemble import (
     metrics as metrics,
-)
-from skensemble import (
     nn as nn,
-)
-from skensemble import (
     ntk as ntk,
-)
-from skensemble import (
     objectives as objectives,
-)
-from skensemble import (
     preprocessing as preprocessing,
-)
-from skensemble import (
     pruning as pruning,
 )
 from skensemble._base.errors import MemberDivergedError

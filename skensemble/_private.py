@@ -12,9 +12,11 @@ from sklearn.utils._param_validation import (
     StrOptions,
     validate_parameter_constraints,
 )
-from sklearn.utils.validation import _check_feature_names_in as check_feature_names_in
-from sklearn.utils.validation import _check_sample_weight as check_sample_weight
-from sklearn.utils.validation import _check_y as check_y
+from sklearn.utils.validation import (
+    _check_feature_names_in as check_feature_names_in,
+    _check_sample_weight as check_sample_weight,
+    _check_y as check_y,
+)
 
 __all__ = [
     "HasMethods",

@@ -5,8 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from nets import SmallCNN, assert_same_network, differ, make_data, make_net, weights_of
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator

@@ -5,8 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from nets import ResidualCNN, ResidualMLP, SmallCNN, make_data, make_ensemble, make_net
 from sklearn.pipeline import make_pipeline
 from skorch.callbacks import EarlyStopping

@@ -5,8 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from nets import make_net, make_points
 from scipy.special import log_softmax
 from sklearn.base import clone

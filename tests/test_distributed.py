@@ -9,8 +9,7 @@ import joblib
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from nets import Fragile, assert_same_network, make_net
 from sklearn.datasets import load_iris
 from skorch.callbacks import EarlyStopping

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from nets import assert_same_network, make_net
 from torch import nn
 from torch.func import functional_call, stack_module_state, vmap

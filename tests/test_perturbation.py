@@ -5,8 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from nets import ResidualMLP, SmallCNN, assert_same_network, make_data, make_net, weights_of
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator

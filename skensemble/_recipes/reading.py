@@ -22,8 +22,7 @@ from skorch.callbacks import (
     LRScheduler,
     TrainEndCheckpoint,
 )
-from skorch.dataset import Dataset as SkorchDataset
-from skorch.dataset import ValidSplit
+from skorch.dataset import Dataset as SkorchDataset, ValidSplit
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 

@@ -41,8 +41,10 @@ class DeepEnsembleClassifier(FusedMembers):
     """Networks of one architecture that differ by their seed, fused into one classifier.
 
     Every member is trained on the same data by the same algorithm; only initial weights,
-    order of the samples and dropout masks differ [1]_. The fused prediction is the mean
-    of the members' probabilities, the softmax of their mean logits [2]_, or their vote.
+    order of the samples and dropout masks differ [1]_. Without a recipe each member also holds
+    out another fold of the rows, which it stops by and the ensemble is calibrated on. The fused
+    prediction is the mean of the members' probabilities, the softmax of their mean logits [2]_,
+    or their vote.
     Members train together, stacked along a leading axis, where that is faster.
 
     Parameters

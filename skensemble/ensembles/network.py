@@ -32,9 +32,10 @@ class NetworkClassifier(SingleModule, BaseNetworkClassifier):
     ----------
     estimator : NeuralNetClassifier, Module class or instance, default=None
         The recipe: a skorch net says module, criterion, optimiser, learning rate, epochs,
-        batch size, device and callbacks. ``None`` takes a multi-layer perceptron for
-        tables and a small residual network for images, trained with Adam. ``in_shape``
-        and ``n_classes`` are filled in where the module's constructor has them.
+        batch size, device and callbacks. ``in_shape`` and ``n_classes`` are filled in where
+        the module's constructor has them. ``None`` reads raw tables (categories, missing
+        values), chooses network and training by rules on rows and columns, holds a tenth of
+        the rows out, and keeps the epoch that predicts them best; ``verbose=1`` tells what.
     augmentation : str, Augmentation, callable, list or None, default=None
         Alter each batch before it is learned: "cutmix", "mixup", "cutout", "autoaugment",
         "randaugment", "crop-flip", an object of `skensemble.augmentation`, a callable such as
@@ -55,6 +56,8 @@ class NetworkClassifier(SingleModule, BaseNetworkClassifier):
         The labels.
     module_ : torch.nn.Module
         The fitted network, in evaluation mode.
+    preprocessor_ : TablePreprocessor or None
+        What reads raw tables, where `estimator` is None.
     history_ : list of dict
         One row an epoch: losses, held-out accuracy where rows were held out, seconds.
     n_features_in_ : int
