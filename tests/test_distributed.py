@@ -104,7 +104,7 @@ def dask_client():
     with warnings.catch_warnings():
         warnings.simplefilter("default")
         cluster = distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None,
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0",
             silence_logs=logging.CRITICAL,
         )  # fmt: skip
         with cluster, distributed.Client(cluster) as client:

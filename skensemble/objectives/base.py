@@ -213,7 +213,7 @@ class WrappedObjective(Objective):
         return self.inner.prepare(batch, look)
 
     def held_out_scores(self, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
-        return self.inner.held_out_scores(self.combine(logits), batch)
+        return self.inner.held_out_scores(logits, batch)
 
     def measures(self, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
         return self.inner.measures(logits, batch)

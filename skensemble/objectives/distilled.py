@@ -126,6 +126,10 @@ class SharedWeights(WrappedObjective):
         """Report the mean of the members' probabilities."""
         return logits.softmax(-1).mean(2).log()
 
+    def held_out_scores(self, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Score the mean of the members."""
+        return self.inner.held_out_scores(self.combine(logits), batch)
+
 
 def _spread(part: Any, n_members: int) -> Any:
     """Repeat numbers that differ between networks for each of a network's members."""
