@@ -26,7 +26,7 @@ _DROPOUT = 0.2
 _LR = 1e-3
 _WEIGHT_DECAY = 0.05
 # Batches shrink with the table, since a network wants steps: as many, at any number of rows.
-_STEPS = 1200
+_STEPS = 1000
 _SMALLEST_BATCH, _BATCH, _LARGEST_BATCH = 16, 256, 1024
 _BATCHES_AN_EPOCH = 32
 _MANY_ROWS = 100_000
