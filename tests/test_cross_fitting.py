@@ -72,6 +72,19 @@ def test_automatic_numbers_of_folds():
     assert make_folds("auto", 10, rows_of([0, 1, 0]), None, 0).n_folds == 3
 
 
+def test_rows_that_fill_folds_up_are_drawn_among_all():
+    folds = make_folds(4, 40, rows_of([0] * 13), None, 0)
+    fillers = []
+    for start in range(0, 40, 4):
+        rows, counts = np.unique(
+            np.concatenate(folds.held_out[start : start + 4]), return_counts=True
+        )
+        assert counts.sum() == 16
+        fillers.append(rows[counts > 1])
+    assert len(set(np.concatenate(fillers))) > 8
+    assert len({tuple(one) for one in fillers}) > 5
+
+
 def test_rows_of_the_fit_alone_are_dealt():
     data = rows_of(np.arange(40) % 2, rows=np.arange(5, 35))
     folds = make_folds(3, 3, data, None, 0)
@@ -142,6 +155,37 @@ def test_groups_stay_together():
         left = np.setdiff1d(np.arange(len(X)), held_out)
         assert not set(groups[held_out]) & set(groups[left])
     assert np.isfinite(ensemble.oof_proba_).all()
+
+
+@pytest.mark.parametrize("cross_fit", [None, "auto", 3, np.int64(3)], ids=repr)
+def test_groups_want_a_splitter(cross_fit):
+    groups = np.arange(len(X)) % 7
+    for source in (make_net(), None):
+        ensemble = DeepEnsembleClassifier(source, 2, cross_fit=cross_fit, random_state=0)
+        with pytest.raises(
+            ValueError, match=r"'groups' of fit need a splitter as 'cross_fit'.* Got"
+        ):
+            ensemble.fit(X, Y, groups=groups)
+        assert not hasattr(ensemble, "classes_")
+
+
+@pytest.mark.parametrize("n_rows", [len(X) - 1, len(X) + 1])
+@pytest.mark.parametrize("splitter", [GroupKFold(3), KFold(3)], ids=str)
+def test_groups_are_one_a_row(splitter, n_rows):
+    ensemble = DeepEnsembleClassifier(make_net(), 2, cross_fit=splitter, random_state=0)
+    groups = list(np.arange(n_rows) % 7)
+    with pytest.raises(
+        ValueError, match=rf"one entry a row, here \({len(X)},\). Got \({n_rows},\)"
+    ):
+        ensemble.fit(X, Y, groups=groups)
+
+
+def test_a_splitter_may_ignore_groups():
+    ensemble = DeepEnsembleClassifier(make_net(), 3, cross_fit=KFold(3), random_state=0)
+    plain = clone(ensemble).fit(X, Y)
+    with pytest.warns(UserWarning, match="ignored by KFold"):
+        ensemble.fit(X, Y, groups=[f"group {row % 7}" for row in range(len(X))])
+    np.testing.assert_array_equal(ensemble.oof_proba_, plain.oof_proba_)
 
 
 def test_weights_of_zero_are_rows_that_are_not_there():
@@ -247,6 +291,7 @@ def test_files_pickles_and_parts(tmp_path):
         ({"train_split": ValidSplit(3)}, {"cross_fit": 3}, "Both 'cross_fit' and the net's"),
         ({}, {"cross_fit": 3, "joint": True}, "'cross_fit' must be 'auto' or None"),
         ({}, {"calibrate": True}, "calibrate=True needs rows that members have not seen"),
+        ({}, {"cross_fit": 3, "calibrate": True, "averaging": "vote"}, "needs means of prob"),
         ({}, {"cross_fit": 1}, "The 'cross_fit' parameter of DeepEnsembleClassifier must be"),
         ({}, {"cross_fit": 10_000}, "must be at most the number of rows"),
         ({}, {"cross_fit": GroupKFold(3)}, "groups"),
@@ -255,7 +300,20 @@ def test_files_pickles_and_parts(tmp_path):
 def test_what_cannot_be_is_refused(net, kwargs, text):
     ensemble = DeepEnsembleClassifier(make_net(**net), 2, random_state=0, **kwargs)
     with pytest.raises(ValueError, match=text):
-        ensemble.fit(X, Y).predict_proba(X)
+        ensemble.fit(X, Y)
+    assert not hasattr(ensemble, "classes_")
+
+
+def test_what_was_set_after_fit_is_refused_too():
+    plain = DeepEnsembleClassifier(make_net(), 3, random_state=0).fit(X, Y)
+    folded = DeepEnsembleClassifier(make_net(), 3, cross_fit=3, random_state=0).fit(X, Y)
+    for ensemble, text in ((plain, "rows that members have not seen"), (folded, "'averaging'")):
+        ensemble.set_params(calibrate=True, averaging="vote")
+        for ask in (ensemble.predict, ensemble.predict_proba, ensemble.predict_log_proba):
+            with pytest.raises(ValueError, match=f"calibrate=True needs.*{text}"):
+                ask(X)
+    votes = folded.set_params(calibrate="auto").predict_proba(X)
+    np.testing.assert_array_equal(folded.set_params(calibrate=False).predict_proba(X), votes)
 
 
 def test_a_recipe_means_what_it_says():

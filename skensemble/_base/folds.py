@@ -44,9 +44,7 @@ class Folds:
         return replace(data, rows=self.train[number], valid=valid)
 
 
-def make_folds(
-    cross_fit: Any, n_members: int, data: FitData, groups: np.ndarray | None, seed: int
-) -> Folds:
+def make_folds(cross_fit: Any, n_members: int, data: FitData, groups: Any, seed: int) -> Folds:
     """Deal the rows of a fit to folds; member m holds out fold ``m mod k``.
 
     Where there are more members than folds, rows are dealt anew for each round of k members. The
@@ -61,17 +59,17 @@ def make_folds(
         Members.
     data : FitData
         The rows of the fit.
-    groups : ndarray of shape (n_samples,) or None
-        Of all rows of `data`, for a splitter that asks for them.
+    groups : array-like of shape (n_samples,) or None
+        Of all rows of `data`, for a splitter that may ask for them.
     seed : int
         What the dealing is drawn from.
     """
     rows, y = data.rows, data.y[data.rows]
-    if isinstance(cross_fit, str | int | np.integer):
+    if not _is_splitter(cross_fit):
         k = _how_many(cross_fit, n_members, len(rows))
         parts = list(islice(_dealt(y, k, seed), n_members))
     else:
-        own = None if groups is None else groups[rows]
+        own = None if groups is None else _check_groups(groups, len(data.X))[rows]
         splits = list(check_cv(cross_fit).split(np.empty((len(rows), 1)), y, own))
         k = len(splits)
         parts = [splits[number % len(splits)] for number in range(n_members)]
@@ -84,6 +82,29 @@ def make_folds(
             )
     train, held_out = zip(*found, strict=True)
     return Folds(train, held_out, k)
+
+
+def _is_splitter(cross_fit: Any) -> bool:
+    return cross_fit is not None and not isinstance(cross_fit, str | int | np.integer)
+
+
+def require_splitter(cross_fit: Any, groups: Any) -> None:
+    """Refuse groups that no splitter would keep together."""
+    if groups is not None and not _is_splitter(cross_fit):
+        raise ValueError(
+            "The 'groups' of fit need a splitter as 'cross_fit', such as GroupKFold(5), since all "
+            f"else holds rows out one by one. Got cross_fit={cross_fit!r} instead."
+        )
+
+
+def _check_groups(groups: Any, n_rows: int) -> np.ndarray:
+    groups = np.asarray(groups)
+    if groups.shape != (n_rows,):
+        raise ValueError(
+            f"The 'groups' of fit must have one entry a row, here ({n_rows},). "
+            f"Got {groups.shape} instead."
+        )
+    return groups
 
 
 def _how_many(cross_fit: Any, n_members: int, n_rows: int) -> int:

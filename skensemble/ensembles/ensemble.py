@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from skensemble._base.augmenting import augment
 from skensemble._base.errors import MemberDivergedError
-from skensemble._base.folds import Folds, make_folds
+from skensemble._base.folds import Folds, make_folds, require_splitter
 from skensemble._base.fusion import AVERAGING, FusedMembers
 from skensemble._base.single import check_same_device
 from skensemble._data.rows import FitData
@@ -29,7 +29,11 @@ from skensemble._recipes.reading import read_recipe
 from skensemble._recipes.recipe import Recipe
 from skensemble._recipes.wraps import Channels
 from skensemble._seeding import Purpose, member_seed, purpose_seed, root_seed
-from skensemble.ensembles.left_out import left_out_proba, left_out_temperature
+from skensemble.ensembles.left_out import (
+    left_out_proba,
+    left_out_temperature,
+    require_calibration,
+)
 from skensemble.ensembles.network import NetworkClassifier
 from skensemble.objectives.base import SumCrossEntropy
 
@@ -63,13 +67,14 @@ class DeepEnsembleClassifier(FusedMembers):
     cross_fit : "auto", int, splitter or None, default="auto"
         Let member `m` hold out fold ``m % k`` of the rows, stratified: an early-stopping rule of
         the recipe then watches the member's own fold, and each row has probabilities by members
-        that did not see it. An int is k; a splitter of scikit-learn, which may ask for `groups`,
-        is followed; with more members than folds rows are dealt anew. "auto" is ten folds, or
+        that did not see it. An int is k; a splitter of scikit-learn is followed, and `groups` of
+        `fit` need one; with more members than folds rows are dealt anew. "auto" is ten folds, or
         five for two to nine members, where `estimator` is None, and ``None``, which lets every
         member see all rows, where a recipe is given.
     calibrate : "auto" or bool, default="auto"
         Whether probabilities are those at ``temperature_``; may be changed after `fit`. "auto" is
-        True where `estimator` is None. Needs `cross_fit`, and means or logits as `averaging`.
+        True where `estimator` is None and there are folds. True needs `cross_fit`, and another
+        `averaging` than "vote".
     bootstrap : bool, default=False
         Whether each member draws its rows with replacement.
     max_samples : int, float or None, default=None
@@ -229,7 +234,8 @@ class DeepEnsembleClassifier(FusedMembers):
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights; a row of weight zero counts as absent.
         groups : array-like of shape (n_samples,), default=None
-            Groups of rows, for a splitter given as `cross_fit` that asks for them.
+            Groups of rows, for a splitter as `cross_fit` such as ``GroupKFold(5)``; refused
+            without one.
 
         Returns
         -------
@@ -256,6 +262,8 @@ class DeepEnsembleClassifier(FusedMembers):
         root = int(getattr(self, "_root", 0)) if kept else root_seed(self.random_state)
         before = dict(vars(self))
         cross_fit = self._cross_fit()
+        require_splitter(self.cross_fit, given.groups)
+        require_calibration(self, cross_fit is not None)
         recipe, data = self._prepare(self.estimator, given, root, hold_out=cross_fit is None)
         recipe = self._check_same_data(recipe, data, before) if kept else recipe
         labels = recipe.objective()
@@ -302,8 +310,7 @@ class DeepEnsembleClassifier(FusedMembers):
             )
         if kept and self._n_folds is not None:
             cross_fit = self._n_folds  # as the members there are hold out
-        groups = None if given.groups is None else np.asarray(given.groups)
-        folds = make_folds(cross_fit, self.n_estimators, data, groups, root)
+        folds = make_folds(cross_fit, self.n_estimators, data, given.groups, root)
         self._n_folds = folds.n_folds if isinstance(cross_fit, str | int) else None
         return folds
 
@@ -328,15 +335,10 @@ class DeepEnsembleClassifier(FusedMembers):
 
     def _calibrates(self) -> bool:
         """Whether probabilities are to be those at the temperature that was found."""
-        wanted = self.calibrate
-        if wanted == "auto":
-            wanted = self.estimator is None
-        elif wanted and not hasattr(self, "temperature_"):
-            raise ValueError(
-                "calibrate=True needs rows that members have not seen. Got "
-                f"cross_fit={self.cross_fit!r}; set 'cross_fit' and fit again."
-            )
-        return bool(wanted) and hasattr(self, "temperature_") and self._averaging() != "vote"
+        found = hasattr(self, "temperature_")
+        require_calibration(self, found)
+        wanted = self.estimator is None if self.calibrate == "auto" else self.calibrate
+        return bool(wanted) and found and self._averaging() != "vote"
 
     def _kept_members(self) -> dict[int, NetworkClassifier]:
         """Return the members a warm start keeps, by number."""

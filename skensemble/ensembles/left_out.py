@@ -15,6 +15,22 @@ from skensemble._data.rows import FitData
 _FEW_VOICES = 3
 
 
+def require_calibration(ensemble: Any, left_out: bool) -> None:
+    """Refuse to calibrate where that was asked for by name and cannot be."""
+    if ensemble.calibrate == "auto" or not ensemble.calibrate:
+        return
+    if not left_out:
+        raise ValueError(
+            "calibrate=True needs rows that members have not seen. Got "
+            f"cross_fit={ensemble.cross_fit!r}; set 'cross_fit' and fit again."
+        )
+    if ensemble._averaging() == "vote":
+        raise ValueError(
+            "calibrate=True needs means of probabilities or of logits, which alone have a "
+            "temperature. The 'averaging' must be 'auto', 'proba' or 'logit'. Got 'vote' instead."
+        )
+
+
 def left_out_temperature(
     proba: np.ndarray, y: np.ndarray, weight: np.ndarray | None, folds: Folds
 ) -> float:
