@@ -11,6 +11,7 @@ from skensemble import (
     objectives as objectives,
     preprocessing as preprocessing,
     pruning as pruning,
+    transfer as transfer,
 )
 from skensemble._base.errors import MemberDivergedError
 from skensemble._files.states import load

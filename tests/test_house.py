@@ -22,7 +22,7 @@ FLOORS = [
     {"_engine"},
     {"_recipes"},
     {"objectives"},
-    {"augmentation", "perturbation"},
+    {"augmentation", "perturbation", "transfer"},
     {"losses", "nn", "_data", "datasets", "metrics", "_forgotten", "_parameters"},
     {"_tables"},
     {"_seeding", "_private"},
