@@ -44,6 +44,7 @@ from skensemble._engine.training import Training
 from skensemble._fits import subfit
 from skensemble._fits.given import Given
 from skensemble._fits.prepared import Prepared, estimator_key, rows_key
+from skensemble._fits.running import fit_together
 from skensemble.objectives import AdaptiveTerm, FeatureTerm, LabelTerm, TruncatedTerm
 
 ATOL = 1e-8
@@ -323,6 +324,43 @@ def test_refit_off_and_by_a_function():
 def test_n_jobs_deals_stacks_out():
     X, y = data()
     both(student(), {"alpha": [0.5, 1.0]}, X, y, n_jobs=2)
+
+
+@pytest.mark.parametrize("first", ["smallest first", "largest first"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"optimizer": torch.optim.Adam},
+        {"optimizer": torch.optim.AdamW, "optimizer__weight_decay": 0.1},
+        {"optimizer": torch.optim.SGD, "optimizer__momentum": 0.9},
+    ],
+    ids=lambda settings: settings["optimizer"].__name__,
+)
+def test_rates_far_apart_keep_their_precision(settings, first):
+    X, y = data(dtype=np.float32)
+    rates = [1e-7, 1e-2] if first == "smallest first" else [1e-2, 1e-7]
+    given = Given(X, y, rows=np.arange(len(X)))
+    nets = [make_net(ResidualMLP, lr=rate, max_epochs=10, **settings) for rate in rates]
+    together = [NetworkClassifier(net, random_state=0) for net in nets]
+    fit_together([one._steps(given) for one in together])
+    for one in together:
+        alone = weights_of(clone(one).fit(X, y))
+        for name, values in weights_of(one).items():
+            np.testing.assert_allclose(values, alone[name], atol=1e-5, err_msg=name)
+
+
+def test_a_rate_beyond_reason_trains_by_itself():
+    X, y = data(dtype=np.float32)
+    given = Given(X, y, rows=np.arange(len(X)))
+    net = make_net(optimizer=torch.optim.SGD)
+    wild, sane = [
+        NetworkClassifier(clone(net).set_params(lr=rate), random_state=0) for rate in (1e39, 0.1)
+    ]
+    outcomes = fit_together([one._steps(given) for one in (wild, sane)])
+    assert isinstance(outcomes[0].error, ArithmeticError)
+    alone = weights_of(clone(sane).fit(X, y))
+    for name, values in weights_of(sane).items():
+        np.testing.assert_allclose(values, alone[name], atol=1e-6, err_msg=name)
 
 
 # -- what goes wrong -----------------------------------------------------------------------

@@ -1,8 +1,9 @@
 """Learning rates and weight decays that differ between members trained together.
 
-One optimiser runs over the stacked tensors at the first member's rate. The update of
-the optimisers below is proportional to the rate, so each member's step is stretched to
-its own rate afterwards; the decay is applied member by member before it.
+One optimiser runs over the stacked tensors at the largest of the members' rates. The update of
+the optimisers below is proportional to the rate, so each member's step is shortened to its own
+rate afterwards, which loses no digits: a step that is stretched would have its rounding stretched
+as well. The decay is applied member by member before it.
 """
 
 from __future__ import annotations
@@ -23,15 +24,19 @@ _PROPORTIONAL = (
 )  # fmt: skip
 
 
+# A step at a rate beyond it may leave the range of float32, and with it those of all members.
+_LARGEST = 1e3
+
 _COUPLED = (torch.optim.SGD, torch.optim.Adam, torch.optim.RMSprop, torch.optim.Adagrad)
 
 
 def rate_key(training: TrainingSettings) -> tuple[Any, ...]:
     """Return what of rate and decay must be equal for members to train together."""
     decay = training.optimizer_kwargs.get("weight_decay", 0.0)
+    alone = training.optimizer not in _PROPORTIONAL or not 0 < training.lr <= _LARGEST
     scheduled = any(isinstance(callback, LRScheduler) for _, callback in training.callbacks())
     grouped = "param_groups" in training.optimizer_kwargs  # with rates of their own
-    if scheduled or grouped or training.optimizer not in _PROPORTIONAL or training.lr == 0:
+    if alone or scheduled or grouped:
         return (training.lr, decay)
     can_decay = training.optimizer in (*_COUPLED, torch.optim.AdamW)
     plain = not {"maximize", "decoupled_weight_decay"} & set(training.optimizer_kwargs)
@@ -40,7 +45,7 @@ def rate_key(training: TrainingSettings) -> tuple[Any, ...]:
 
 
 class MemberRates:
-    """Stretch a common optimiser's steps to the members' own rates.
+    """Shorten a common optimiser's steps to the members' own rates.
 
     Parameters
     ----------
@@ -48,15 +53,23 @@ class MemberRates:
         How the members are trained, alike but for rate and decay.
     device : str
         Where the parameters are.
+
+    Attributes
+    ----------
+    lr : float
+        The rate of the common optimiser, the largest of all.
+    optimizer_kwargs : dict
+        Its other settings.
     """
 
     def __init__(self, settings: Sequence[TrainingSettings], device: str) -> None:
         first = settings[0]
         decays = [one.optimizer_kwargs.get("weight_decay", 0.0) for one in settings]
         rates = torch.tensor([one.lr for one in settings], dtype=torch.float64)
+        self.lr = max(one.lr for one in settings)
         self._ratio = None
-        if any(one.lr != first.lr for one in settings):
-            self._ratio = (rates / first.lr).to(device)
+        if any(one.lr != self.lr for one in settings):
+            self._ratio = (rates / self.lr).to(device)
         self._decay = None
         self.optimizer_kwargs = dict(first.optimizer_kwargs)
         if any(decay != decays[0] for decay in decays):
@@ -92,7 +105,7 @@ class MemberRates:
         return start
 
     def after(self, parameters: Iterable[Tensor], start: list[Tensor]) -> None:
-        """Stretch the step that was made."""
+        """Shorten the step that was made."""
         if self._ratio is None:
             return
         with torch.no_grad():

@@ -78,7 +78,7 @@ def train_shard(job: Job, members: list[Member], device: str) -> list[MemberResu
         masks=masks if masks.needed else None,
         loader={"drop_last": training.drop_last, "valid_batch_size": training.valid_batch_size},
         optimizer=training.optimizer,
-        lr=training.lr,
+        lr=rates.lr,
         max_epochs=training.max_epochs,
         batch_size=training.batch_size,
         callbacks=[each for each in training.callbacks() if not _is_followed(each[1], stopping)],
