@@ -1,4 +1,4 @@
-"""What estimators of a single module share: its result, its state, its device."""
+"""What estimators of a single module share: its training, its result, its state, its device."""
 
 from __future__ import annotations
 
@@ -7,21 +7,35 @@ from typing import Any
 import torch
 from torch import nn
 
+from skensemble._base.augmenting import augment
 from skensemble._base.errors import MemberDivergedError
 from skensemble._base.estimator import BaseNetworks
+from skensemble._data.rows import FitData
+from skensemble._engine.members import Member
 from skensemble._engine.net import MemberResult
+from skensemble._engine.training import Training
+from skensemble._fits.given import Given, Steps
 from skensemble._recipes.recipe import Recipe
 from skensemble.nn._states import map_state
+from skensemble.objectives import Objective
 
 
 class SingleModule(BaseNetworks):
     """Abstract estimator that keeps one module in ``module_``."""
 
-    def _take(self, recipe: Recipe, result: MemberResult) -> None:
-        """Keep what was trained, unless it diverged."""
+    def _train(
+        self, recipe: Recipe, objective: Objective, data: FitData, given: Given, seed: int
+    ) -> Steps:
+        """Train the module on what it is to see, and return what is left unless it diverged."""
+        objective = augment(self, objective, recipe, data, given)
+        member = Member(0, seed, recipe, objective, data)
+        verbose = getattr(self, "verbose", 0)
+        training = Training([member], verbose=verbose, owner=type(self).__name__)
+        yield training
+        result = training.results[0]
         if result.diverged_at is not None:
             raise MemberDivergedError.of({0: result.diverged_at}, 1)
-        self._set_result(recipe, result)
+        return result
 
     def _set_result(self, recipe: Recipe, result: MemberResult) -> None:
         self._recipe = recipe.fresh()

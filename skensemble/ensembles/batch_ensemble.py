@@ -11,12 +11,9 @@ from typing import Any, ClassVar
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from skensemble._base.augmenting import augment
 from skensemble._base.fusion import FusedMembers
 from skensemble._base.single import SingleModule
-from skensemble._engine.members import Member
 from skensemble._engine.net import MemberResult
-from skensemble._engine.training import Training
 from skensemble._files.registry import in_files
 from skensemble._fits.given import Given, Steps
 from skensemble._fits.running import fit_alone
@@ -181,11 +178,7 @@ class BatchEnsembleClassifier(SingleModule, FusedMembers):
         recipe, data = self._prepare(self.estimator, given, seed)
         recipe = self._widen(recipe)
         shared = SharedWeights(recipe.objective(), self.n_estimators)
-        objective = augment(self, shared, recipe, data, given)
-        member = Member(0, seed, recipe, objective, data)
-        training = Training([member], verbose=self.verbose, owner=type(self).__name__)
-        yield training
-        self._take(recipe, training.results[0])
+        self._set_result(recipe, (yield from self._train(recipe, shared, data, given, seed)))
 
     def _widen(self, recipe: Recipe) -> Recipe:
         """Turn the recipe of one network into that of all members."""

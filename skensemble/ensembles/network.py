@@ -7,11 +7,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from skensemble._base.augmenting import augment
 from skensemble._base.classifier import BaseNetworkClassifier
 from skensemble._base.single import SingleModule
-from skensemble._engine.members import Member
-from skensemble._engine.training import Training
 from skensemble._files.registry import in_files
 from skensemble._fits.given import Given, Steps
 from skensemble._fits.running import fit_alone
@@ -131,11 +128,8 @@ class NetworkClassifier(SingleModule, BaseNetworkClassifier):
     def _steps(self, given: Given) -> Steps:
         seed = root_seed(self.random_state)
         recipe, data = self._prepare(self.estimator, given, seed)
-        objective = augment(self, recipe.objective(), recipe, data, given)
-        member = Member(0, seed, recipe, objective, data)
-        training = Training([member], verbose=self.verbose, owner=type(self).__name__)
-        yield training
-        self._take(recipe, training.results[0])
+        result = yield from self._train(recipe, recipe.objective(), data, given, seed)
+        self._set_result(recipe, result)
 
     # How logits are read as log-probabilities, where not by a softmax.
     _reading: Callable[[Tensor], Tensor] | None = None
