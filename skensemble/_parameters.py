@@ -104,6 +104,15 @@ def refuse_inner(owner: Any, params: Mapping[str, Any], names: tuple[str, ...]) 
             )
 
 
+def read(given: Any, kinds: Mapping[str, type[Any]]) -> Any:
+    """Return the object of a name, or the one that was given, checked; None stays None."""
+    if isinstance(given, str):
+        return kinds[given]()
+    if given is not None:
+        given.check_params()
+    return given
+
+
 def describe(given: Any, kinds: Mapping[str, type[Any]]) -> Any:
     """Return an object of known classes as plain names and numbers, anything else as it is."""
     if type(given) not in kinds.values():

@@ -311,11 +311,7 @@ KINDS: dict[str, type[Any]] = {
 
 def read_perturbation(given: Any) -> Perturbation | None:
     """Return the perturbation of a name, or the one that was given, checked."""
-    if isinstance(given, str):
-        return KINDS[given]()
-    if given is not None:
-        given.check_params()
-    return given
+    return _parameters.read(given, KINDS)
 
 
 def describe_perturbation(given: Any) -> Any:

@@ -43,10 +43,7 @@ _DESCRIBED: dict[str, type[Any]] = {
 
 def read_term(given: Any) -> Term:
     """Return the term of a name, or the one that was given, checked."""
-    if isinstance(given, str):
-        return TERMS[given]()
-    given.check_params()
-    return given
+    return _parameters.read(given, TERMS)
 
 
 def describe_term(given: Any) -> Any:
