@@ -57,7 +57,7 @@ def read_table(X: Any, owner: str) -> Table:
         )
     kind = frame_kind(X)
     if kind is None:
-        return ArrayTable(np.asarray(X))
+        return ArrayTable(np.asarray(X[:]))
     return _PandasTable(X) if kind == "pandas" else _PolarsTable(X)
 
 
@@ -165,7 +165,7 @@ class ArrayTable(Table):
         for chunk in chunks_of(array) if kind == "f" else ():
             self._see(slice(None), chunk)
         for at in range(self.n_columns) if kind == "O" else ():
-            values = _floats(np.asarray(array[:])[:, at])
+            values = _floats(array[:][:, at])
             if values is not None:
                 self._see(at, values)
 
