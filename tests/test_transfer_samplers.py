@@ -22,6 +22,7 @@ from skensemble.transfer.names import (
     read_transfer,
     rebuild_transfer,
 )
+from skensemble.transfer.tables import read_table
 
 SAMPLERS = [
     Munge(),
@@ -262,6 +263,17 @@ def test_neighbours_share_their_categories():
     )
 
 
+@pytest.mark.parametrize("column", [list("xyz") * 10, list("xy") * 15, [True, False] * 15])
+def test_two_categories_are_one_apart(column):
+    """As far as two numbers are that are the quartiles of a column."""
+    X = pd.DataFrame({"a": column})
+    table = read_table(X, "Munge")
+    places = partners.Nearest(table, np.arange(30), 1)._encoded(np.arange(30))
+    for at, place in enumerate(places):
+        away = 0 if column[at] == column[0] else 1
+        assert math.dist(place, places[0]) == pytest.approx(away, abs=1e-6)
+
+
 def test_neighbours_of_many_rows_are_looked_for_among_some(monkeypatch):
     monkeypatch.setattr(partners, "_MOST_CANDIDATES", 16)
     monkeypatch.setattr(partners, "_BLOCK", 8)
@@ -356,6 +368,15 @@ def test_arrays_keep_their_dtype(sampler, dtype):
         assert len(np.unique(found)) > len(np.unique(X))
     else:
         assert all(np.isin(found[:, at], X[:, at]).all() for at in range(3))
+
+
+def test_the_range_is_that_of_all_rows():
+    X = np.random.default_rng(0).normal(size=(20_000, 2))
+    for at in (100, 10_000, 19_000):
+        X[at] = 100 * np.sign(X[at])
+    table = read_table(X, "Noise")
+    np.testing.assert_array_equal(table.low, X.min(0))
+    np.testing.assert_array_equal(table.high, X.max(0))
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=repr)

@@ -12,6 +12,8 @@ from skensemble.transfer.tables import Table
 # Neighbours are looked for among so many rows, so that time is not quadratic in all of them.
 _MOST_CANDIDATES = 20_000
 _BLOCK = 1024
+# In more dimensions a tree of 20,000 points is slower than all distances.
+_MOST_OF_TREE = 6
 
 
 class Anyone:
@@ -62,7 +64,9 @@ class Nearest:
         least = max(2, min(10, n_rows // 100), n_rows // 500)
         self._encoder = TablePreprocessor(min_count=least).fit(table.some(np.arange(n_rows)))
         self._units = _flag_units(self._encoder)
-        self._search = NearestNeighbors().fit(self._encoded(self.candidates))
+        encoded = self._encoded(self.candidates)
+        algorithm = "kd_tree" if encoded.shape[1] <= _MOST_OF_TREE else "brute"
+        self._search = NearestNeighbors(algorithm=algorithm).fit(encoded)
         self._found = np.full((n_rows, self.n_neighbours), -1, np.int32)
         self._is_found = np.zeros(-(-n_rows // _BLOCK), bool)
 
