@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
+import numbers
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils import check_array, check_consistent_length, check_random_state
+
+from skensemble._private import check_sample_weight
 
 __all__ = [
+    "Retention",
     "disagreement",
     "expected_calibration_error",
     "negative_log_likelihood",
     "pairwise_kl",
+    "retention",
     "surplus",
 ]
 
+# So many counts of a bootstrap at a time.
+_MOST_COUNTS = 2**22
 
-def _check(y_true: Any, y_proba: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
+
+def _check(
+    y_true: Any, y_proba: Any, labels: Any, name: str = "y_proba"
+) -> tuple[np.ndarray, np.ndarray]:
     """Return label positions and probabilities, after saying what is wrong with them."""
-    y_proba = check_array(y_proba, dtype=[np.float64, np.float32])
+    y_proba = check_array(y_proba, dtype=[np.float64, np.float32], input_name=name)
     y_true = np.asarray(y_true)
     check_consistent_length(y_true, y_proba)
     labels = np.unique(y_true) if labels is None else np.asarray(labels)
     if len(labels) != y_proba.shape[1]:
         raise ValueError(
-            f"y_proba has {y_proba.shape[1]} columns for {len(labels)} labels; pass 'labels' "
+            f"{name} has {y_proba.shape[1]} columns for {len(labels)} labels; pass 'labels' "
             "(classes_ of the estimator) where y_true does not have them all."
         )
     order = np.argsort(labels)
@@ -180,6 +191,178 @@ def pairwise_kl(members: Any) -> float:
         cross = np.where(others > 0, others * log_p, 0.0).sum((0, 2))
     total = (n_members - 1) * own - cross
     return float(np.maximum(total / (n_members * (n_members - 1)), 0.0).mean())
+
+
+# -- distillation --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Retention:
+    """What a student kept of its teacher, as :func:`retention` measures it.
+
+    Losses are mean log losses, in nats. What asks for a plain network is NaN without one.
+
+    Attributes
+    ----------
+    teacher_loss, student_loss, plain_loss : float
+        Log loss of each; infinite where one gives zero to a true class.
+    teacher_accuracy, student_accuracy, plain_accuracy : float
+        Share of rows whose largest probability is that of the true class.
+    agreement : float
+        Share of rows on which teacher and student choose the same class.
+    divergence : float
+        Mean ``KL(teacher || student)``, in nats.
+    kept : float
+        ``(plain_loss - student_loss) / (plain_loss - teacher_loss)``: 1 is the teacher, 0 the
+        plain network; NaN unless the teacher is better than the plain network.
+    kept_interval : tuple of float
+        Of 95 %, from a bootstrap of the rows; NaN where the teacher is not better in at least
+        39 of 40 draws, so that there is too little to keep for a share of it.
+    """
+
+    teacher_loss: float
+    student_loss: float
+    plain_loss: float
+    teacher_accuracy: float
+    student_accuracy: float
+    plain_accuracy: float
+    agreement: float
+    divergence: float
+    kept: float
+    kept_interval: tuple[float, float]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the numbers by name.
+
+        Returns
+        -------
+        dict of str to float, and to a tuple for the interval
+            The numbers.
+        """
+        return asdict(self)
+
+
+def retention(
+    y_true: Any,
+    student_proba: Any,
+    teacher_proba: Any,
+    plain_proba: Any = None,
+    *,
+    labels: Any = None,
+    sample_weight: Any = None,
+    n_bootstrap: int = 1000,
+    random_state: Any = 0,
+) -> Retention:
+    """Measure how much of its teacher a student kept, on rows that neither was trained on.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+        True labels.
+    student_proba, teacher_proba : array-like of shape (n_samples, n_classes)
+        Probabilities of both.
+    plain_proba : array-like of shape (n_samples, n_classes), default=None
+        Those of the student's network trained on the labels alone, without which it cannot be
+        said what the teacher's share is.
+    labels : array-like of shape (n_classes,), default=None
+        Labels of the columns; the sorted labels of `y_true` if not given.
+    sample_weight : array-like of shape (n_samples,), default=None
+        How much each row counts.
+    n_bootstrap : int, default=1000
+        How often rows are drawn for the interval; 0 for none.
+    random_state : int, RandomState instance or None, default=0
+        Draws the rows, the same for all networks.
+
+    Returns
+    -------
+    Retention
+        Losses, accuracies, agreement, divergence and the share that was kept.
+
+    Examples
+    --------
+    >>> from skensemble.metrics import retention
+    >>> teacher, plain = [[0.8, 0.2], [0.2, 0.8]], [[0.5, 0.5], [0.5, 0.5]]
+    >>> found = retention([0, 1], [[0.7, 0.3], [0.3, 0.7]], teacher, plain)
+    >>> round(found.kept, 3), found.agreement
+    (0.716, 1.0)
+    """
+    if not isinstance(n_bootstrap, numbers.Integral) or n_bootstrap < 0:
+        raise ValueError(
+            f"The 'n_bootstrap' must be an int of at least 0. Got {n_bootstrap!r} instead."
+        )
+    given = {"teacher": teacher_proba, "student": student_proba, "plain": plain_proba}
+    proba: dict[str, np.ndarray] = {}
+    for name, one in given.items():
+        if one is not None or name != "plain":
+            y, one = _check(y_true, one, labels, f"{name}_proba")
+            proba[name] = one.astype(np.float64)
+    weight = check_sample_weight(
+        sample_weight, proba["student"], dtype=np.float64, ensure_non_negative=True
+    )
+    used = weight > 0  # else what is infinite would count, zero times
+    y, weight = y[used], weight[used]
+    proba = {name: one[used] for name, one in proba.items()}
+    with np.errstate(divide="ignore"):
+        losses = {name: -np.log(one[np.arange(len(y)), y]) for name, one in proba.items()}
+    chosen = {name: one.argmax(1) for name, one in proba.items()}
+    found = {f"{name}_loss": float(np.average(one, weights=weight)) for name, one in losses.items()}
+    found |= {
+        f"{name}_accuracy": float(np.average(one == y, weights=weight))
+        for name, one in chosen.items()
+    }
+    found = {"plain_loss": np.nan, "plain_accuracy": np.nan, **found}
+    kept, interval = np.nan, (np.nan, np.nan)
+    if plain_proba is not None and all(np.isfinite(one).all() for one in losses.values()):
+        gains = np.stack([losses["plain"] - losses[name] for name in ("student", "teacher")])
+        kept = float(_share(np.average(gains, 1, weights=weight)))
+        if n_bootstrap and np.isfinite(kept):
+            interval = _interval(gains * weight, int(n_bootstrap), random_state)
+    agree = chosen["teacher"] == chosen["student"]
+    apart = _divergence(proba["teacher"], proba["student"])
+    return Retention(
+        **found,
+        agreement=float(np.average(agree, weights=weight)),
+        divergence=float(np.average(apart, weights=weight)),
+        kept=kept,
+        kept_interval=interval,
+    )
+
+
+def _divergence(p: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """Return ``KL(p || q)`` of each row."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = np.where(p > 0, p * (np.log(p) - np.log(q)), 0.0)
+    return np.maximum(terms.sum(1), 0.0)
+
+
+def _share(gains: np.ndarray) -> np.ndarray:
+    """Return what part the student's gain is of the teacher's, NaN where that is none."""
+    student, teacher = gains
+    some = teacher > 0
+    return np.where(some, student / np.where(some, teacher, 1.0), np.nan)
+
+
+def _interval(gains: np.ndarray, n_bootstrap: int, random_state: Any) -> tuple[float, float]:
+    """Return the middle 95 % of the share over rows drawn with replacement.
+
+    `gains` are those of student and teacher, times the weight of each row.
+    """
+    rng = check_random_state(random_state)
+    n_rows = gains.shape[1]
+    at_a_time = max(1, _MOST_COUNTS // n_rows)
+    shares = []
+    for start in range(0, n_bootstrap, at_a_time):
+        n_draws = min(at_a_time, n_bootstrap - start)
+        drawn = rng.randint(n_rows, size=(n_draws, n_rows))
+        drawn += np.arange(n_draws)[:, None] * n_rows
+        counts = np.bincount(drawn.ravel(), minlength=n_draws * n_rows).reshape(n_draws, n_rows)
+        shares.append(_share(gains @ counts.T.astype(np.float64)))
+    drawn_shares = np.concatenate(shares)
+    known = drawn_shares[~np.isnan(drawn_shares)]
+    if len(known) < 0.975 * n_bootstrap:
+        return np.nan, np.nan
+    low, high = np.quantile(known, [0.025, 0.975])
+    return float(low), float(high)
 
 
 # -- pruning -------------------------------------------------------------------------------
