@@ -44,11 +44,14 @@ class MemberResult:
         One row an epoch: ``epoch``, ``train_loss``, ``valid_loss``, ``valid_acc``, ``dur``.
     diverged_at : int or None
         The epoch in which the loss stopped being finite.
+    best_epoch : int or None
+        The epoch that a rule of early stopping found best.
     """
 
     state: dict[str, Tensor]
     history: list[dict[str, Any]] = field(default_factory=list)
     diverged_at: int | None = None
+    best_epoch: int | None = None
 
 
 class _StopTraining(Exception):
@@ -419,6 +422,7 @@ class StackNet(NeuralNetClassifier):
             map_state(state, Tensor.cpu),
             rows,
             self._diverged.get(member, len(self.history) if lost else None),
+            None if self.early_stopping is None else int(self.early_stopping.best_epoch[member]),
         )
 
     # -- what a user's callback sees: one member, as in skorch ---------------------------

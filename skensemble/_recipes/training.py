@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -30,6 +30,8 @@ class TrainingSettings:
         skorch's split, where the user asked for one.
     net : NeuralNetClassifier or None
         The user's net, which the callbacks are copied from.
+    stops : bool
+        Whether the net's rules of early stopping are followed.
     """
 
     class_weight: Tensor | None = field(default=None, metadata=says("own", "alike"))
@@ -49,6 +51,7 @@ class TrainingSettings:
     compile_kwargs: dict[str, Any] = field(default_factory=dict, metadata=says("no", "alike"))
     torch_load_kwargs: Any = field(default=None, metadata=says("no", "alike"))
     use_caching: Any = field(default="auto", metadata=says("no", "alike"))
+    stops: bool = field(default=True, metadata=says("no", "alike"))
 
     def callbacks(self) -> list[tuple[str, Callback]]:
         """Return fresh copies of the user's callbacks, parameters applied."""
@@ -61,12 +64,17 @@ class TrainingSettings:
             (name, callback)
             for name, callback in net.callbacks_
             if name not in _DEFAULT_CALLBACKS and callback is not None
+            if self.stops or not isinstance(callback, EarlyStopping)
         ]
 
     def early_stopping(self) -> EarlyStopping | None:
         """Return the stopping rule that the engine follows member by member."""
         found = [cb for _, cb in self.callbacks() if _is_native_stopping(cb)]
         return found[0] if found else None
+
+    def for_epochs(self, n_epochs: int) -> TrainingSettings:
+        """Return settings that train for so many epochs and watch no rows."""
+        return replace(self, max_epochs=n_epochs, train_split=None, stops=False)
 
     def stack_blockers(self) -> list[str]:
         """Say why networks trained so cannot train together (empty if they can)."""

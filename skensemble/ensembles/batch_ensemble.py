@@ -20,7 +20,7 @@ from skensemble._fits.running import fit_alone
 from skensemble._private import Interval, Options, StrOptions, fit_context
 from skensemble._recipes.recipe import Recipe
 from skensemble._seeding import root_seed
-from skensemble.ensembles.network import NetworkClassifier
+from skensemble.ensembles.network import NETWORK_CONSTRAINTS, NetworkClassifier
 from skensemble.ensembles.rank1 import Rank1
 from skensemble.nn.batch_ensemble import FAST_WEIGHTS, INITS, BatchEnsemble
 from skensemble.objectives.distilled import SharedWeights
@@ -114,7 +114,7 @@ class BatchEnsembleClassifier(SingleModule, FusedMembers):
 
     _takes_other_rows = True
     _parameter_constraints: ClassVar[dict[str, Any]] = {
-        **NetworkClassifier._parameter_constraints,
+        **NETWORK_CONSTRAINTS,
         "n_estimators": [Interval(numbers.Integral, 1, None, closed="left")],
         "init": [StrOptions(set(INITS))],
         "fast_lr_factor": [Interval(numbers.Real, 0, None, closed="left")],

@@ -34,7 +34,7 @@ from skensemble.ensembles.left_out import (
     left_out_temperature,
     require_calibration,
 )
-from skensemble.ensembles.network import NetworkClassifier
+from skensemble.ensembles.network import NETWORK_CONSTRAINTS, NetworkClassifier
 from skensemble.objectives.base import SumCrossEntropy
 
 __all__ = ["DeepEnsembleClassifier"]
@@ -154,7 +154,7 @@ class DeepEnsembleClassifier(FusedMembers):
     _n_folds: Any = None
     _takes_other_rows = True
     _parameter_constraints: ClassVar[dict[str, Any]] = {
-        **NetworkClassifier._parameter_constraints,
+        **NETWORK_CONSTRAINTS,
         "n_estimators": [Interval(numbers.Integral, 1, None, closed="left")],
         "averaging": [StrOptions({"auto", "proba", "logit", "vote"})],
         "joint": ["boolean"],

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from skensemble._base.classifier import BaseNetworkClassifier
 from skensemble._base.single import SingleModule
+from skensemble._data.rows import FitData
 from skensemble._files.registry import in_files
 from skensemble._fits.given import Given, Steps
 from skensemble._fits.running import fit_alone
 from skensemble._private import StrOptions, fit_context
+from skensemble._recipes.recipe import Recipe
 from skensemble._seeding import root_seed
 from skensemble.augmentation.names import CONSTRAINTS
+from skensemble.ensembles.refitting import require_best_epoch
+
+# Of the parameters that ensembles of networks have too.
+NETWORK_CONSTRAINTS: dict[str, Any] = {
+    "estimator": "no_validation",
+    "augmentation": CONSTRAINTS,
+    "class_weight": [StrOptions({"balanced"}), dict, None],
+    "precision": [StrOptions({"bf16"}), None],
+    "random_state": ["random_state"],
+    "verbose": ["verbose"],
+}
 
 
 @in_files
@@ -33,6 +47,10 @@ class NetworkClassifier(SingleModule, BaseNetworkClassifier):
         the module's constructor has them. ``None`` reads raw tables (categories, missing
         values), chooses network and training by rules on rows and columns, holds a tenth of
         the rows out, and keeps the epoch that predicts them best; ``verbose=1`` tells what.
+    refit : bool, default=False
+        Whether to train a second network of the same seed on all rows, for as many epochs as
+        the best one of the first had, by the same schedule. Needs rows that are held out and an
+        ``EarlyStopping`` that watches them, as there are where `estimator` is None.
     augmentation : str, Augmentation, callable, list or None, default=None
         Alter each batch before it is learned: "cutmix", "mixup", "cutout", "autoaugment",
         "randaugment", "crop-flip", an object of `skensemble.augmentation`, a callable such as
@@ -56,7 +74,8 @@ class NetworkClassifier(SingleModule, BaseNetworkClassifier):
     preprocessor_ : TablePreprocessor or None
         What reads raw tables, where `estimator` is None.
     history_ : list of dict
-        One row an epoch: losses, held-out accuracy where rows were held out, seconds.
+        One row an epoch: losses, held-out accuracy where rows were held out, seconds. With
+        ``refit=True`` those of the second training.
     n_features_in_ : int
         Number of features seen in `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -78,18 +97,15 @@ class NetworkClassifier(SingleModule, BaseNetworkClassifier):
 
     _takes_other_rows = True
     _parameter_constraints: ClassVar[dict[str, Any]] = {
-        "estimator": "no_validation",
-        "augmentation": CONSTRAINTS,
-        "class_weight": [StrOptions({"balanced"}), dict, None],
-        "precision": [StrOptions({"bf16"}), None],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
+        **NETWORK_CONSTRAINTS,
+        "refit": ["boolean"],
     }
 
     def __init__(
         self,
         estimator: Any = None,
         *,
+        refit: bool = False,
         augmentation: Any = None,
         class_weight: Any = None,
         precision: str | None = None,
@@ -97,6 +113,7 @@ class NetworkClassifier(SingleModule, BaseNetworkClassifier):
         verbose: int = 0,
     ) -> None:
         self.estimator = estimator
+        self.refit = refit
         self.augmentation = augmentation
         self.class_weight = class_weight
         self.precision = precision
@@ -128,8 +145,25 @@ class NetworkClassifier(SingleModule, BaseNetworkClassifier):
     def _steps(self, given: Given) -> Steps:
         seed = root_seed(self.random_state)
         recipe, data = self._prepare(self.estimator, given, seed)
-        result = yield from self._train(recipe, recipe.objective(), data, given, seed)
+        told = recipe
+        if self.refit:
+            told, data = yield from self._find_epochs(recipe, data, given, seed)
+        result = yield from self._train(told, recipe.objective(), data, given, seed)
         self._set_result(recipe, result)
+
+    def _find_epochs(self, recipe: Recipe, data: FitData, given: Given, seed: int) -> Steps:
+        """Train a first network; return how the second one is to be trained, and on what."""
+        whole = self._check_fit(given)  # as it was before rows were held out
+        require_best_epoch(recipe.training, data, whole)
+        first = yield from self._train(recipe, recipe.objective(), data, given, seed)
+        n_epochs = first.best_epoch or len(first.history)
+        if self.verbose:
+            print(  # noqa: T201
+                f"[skensemble] {type(self).__name__}: once more on all {len(whole.rows)} rows, "
+                f"for {n_epochs} epochs",
+                flush=True,
+            )
+        return replace(recipe, training=recipe.training.for_epochs(n_epochs)), whole
 
     # How logits are read as log-probabilities, where not by a softmax.
     _reading: Callable[[Tensor], Tensor] | None = None
