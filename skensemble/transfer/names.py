@@ -20,11 +20,7 @@ CONSTRAINTS: list[Any] = [StrOptions(set(KINDS)), HasMethods(["sample"]), None]
 
 def read_transfer(given: Any) -> Any:
     """Return the sampler of a name, or the one that was given, checked."""
-    if isinstance(given, str):
-        return KINDS[given]()
-    if isinstance(given, Sampler):
-        given.check_params()
-    return given
+    return _parameters.read(given, KINDS) if isinstance(given, (str, Sampler)) else given
 
 
 def describe_transfer(given: Any) -> Any:
