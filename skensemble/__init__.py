@@ -16,6 +16,7 @@ from skensemble import (
 from skensemble._base.errors import MemberDivergedError
 from skensemble._files.states import load
 from skensemble.distillation.classifier import DistilledClassifier
+from skensemble.distillation.committee import TeacherCommittee
 from skensemble.distillation.generations import SelfDistiller
 from skensemble.ensembles.batch_ensemble import BatchEnsembleClassifier
 from skensemble.ensembles.ensemble import DeepEnsembleClassifier
@@ -38,5 +39,6 @@ __all__ = [
     "SelfDistiller",
     "StackedGridSearchCV",
     "StackedRandomizedSearchCV",
+    "TeacherCommittee",
     "load",
 ]

@@ -34,6 +34,7 @@ class Purpose(IntEnum):
     AUGMENT = 10
     FOLDS = 11
     PRUNE = 12
+    TRANSFER = 13
 
 
 _TORCH_GENERATOR = threading.RLock()

@@ -278,7 +278,7 @@ def test_errors_name_what_is_wrong(teacher):
         clone(student).set_params(temperature=0.0).fit(X, y)
     with pytest.raises(ValueError, match="expecting 6 features"):
         student.fit(X, y, X_unlabelled=np.zeros((3, 5)))
-    with pytest.raises(ValueError, match="'X_unlabelled' needs a teacher's term"):
+    with pytest.raises(ValueError, match="'X_unlabelled' and 'transfer' need a teacher's"):
         DistilledClassifier(teacher, make_net(), alpha=0.0).fit(X, y, X_unlabelled=X)
 
 

@@ -32,6 +32,8 @@ class Given:
         Probabilities that a kernel machine learns, and how much they count beside the labels.
     groups : array-like or None
         Groups of rows, for splitters.
+    several : bool
+        Whether several fits share what is remembered.
     """
 
     X: Any
@@ -43,6 +45,12 @@ class Given:
     X_unlabelled: Any = None
     taught: tuple[np.ndarray, float] | None = None
     groups: Any = None
+    several: bool = False
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether nobody else will ask for what this fit finds out."""
+        return self.rows is None and not self.several
 
     def part(self) -> tuple[Any, Any, Any]:
         """Return rows, labels and weights of this fit alone, as they arrived."""

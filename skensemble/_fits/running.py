@@ -9,16 +9,17 @@ them in common stacks, and fits an estimator that several of them want only once
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import clone
 
 from skensemble._engine.training import Training
 from skensemble._fits.given import Given, Steps
 from skensemble._fits.prepared import take_over
-from skensemble._fits.subfit import Subfit
+from skensemble._fits.subfit import Subfit, Subfits
 
 
 def fit_alone(estimator: Any, given: Given) -> None:
@@ -35,7 +36,10 @@ def fit_alone(estimator: Any, given: Given) -> None:
         while True:
             trained = trained or isinstance(wanted, Training)
             try:
-                wanted.run()
+                if isinstance(wanted, Subfits):
+                    run_subfits(wanted)
+                else:
+                    wanted.run()
             except BaseException as error:
                 wanted = steps.throw(error)
             else:
@@ -87,7 +91,7 @@ def fit_together(
     """
     running = [_Fit(steps) for steps in fits]
     while waiting := [fit for fit in running if fit.wanted is not None]:
-        subfits = [fit for fit in waiting if isinstance(fit.wanted, Subfit)]
+        subfits = [fit for fit in waiting if isinstance(fit.wanted, Subfit | Subfits)]
         if subfits:  # students wait for all teachers, so that they can train together
             _run_subfits(subfits, n_jobs, verbose)
         else:
@@ -119,38 +123,53 @@ def side_by_side(
     return [fit.outcome.error for fit in running]
 
 
+def run_subfits(wanted: Subfits) -> None:
+    """Fit several estimators for one fit: ours side by side, unless a memory is asked for each."""
+    parts = wanted.parts()
+    if any(one.memory.location is not None for one in parts):
+        for one in parts:
+            one.run()
+        return
+    for outcome in _fit_parts(parts, None, 0).values():
+        if outcome.error is not None:
+            raise outcome.error
+
+
 def _run_subfits(fits: list[_Fit], n_jobs: int | None, verbose: int) -> None:
-    wanted: dict[Any, list[_Fit]] = {}
+    parts = [part for fit in fits for part in fit.wanted.parts()]
+    outcomes = _fit_parts(parts, n_jobs, verbose)
+    sharers = Counter(part.key() for part in parts)
     for fit in fits:
-        wanted.setdefault(fit.wanted.key(), []).append(fit)
-    ours: list[list[_Fit]] = []
-    theirs: list[list[_Fit]] = []
-    for sharers in wanted.values():
-        native = hasattr(sharers[0].wanted.estimator, "_steps")
-        (ours if native else theirs).append(sharers)
-    estimators = [clone(sharers[0].wanted.estimator) for sharers in ours]
-    steps = [
-        estimator._steps(sharers[0].wanted.given)
-        for estimator, sharers in zip(estimators, ours, strict=True)
-    ]
-    outcomes = fit_together(steps, n_jobs, verbose)
-    for sharers, estimator, outcome in zip(ours, estimators, outcomes, strict=True):
-        _hand_out(sharers, estimator, outcome)
-    for sharers in theirs:
-        start, error = time.perf_counter(), None
-        try:
-            sharers[0].wanted.run()
-        except Exception as failure:
-            error = failure
-        outcome = Outcome(time.perf_counter() - start, error)
-        _hand_out(sharers, sharers[0].wanted.result, outcome)
+        error = None
+        for part in fit.wanted.parts():
+            key = part.key()
+            fit.outcome.seconds += outcomes[key].seconds / sharers[key]
+            error = error or outcomes[key].error
+        fit.advance(error)
 
 
-def _hand_out(sharers: list[_Fit], estimator: BaseEstimator, outcome: Outcome) -> None:
-    for fit in sharers:
-        fit.wanted.result = estimator
-        fit.outcome.seconds += outcome.seconds / len(sharers)
-        fit.advance(outcome.error)
+def _fit_parts(parts: list[Subfit], n_jobs: int | None, verbose: int) -> dict[Any, Outcome]:
+    """Fit what is wanted, equal things once and ours in common stacks; say what became of it."""
+    wanted: dict[Any, list[Subfit]] = {}
+    for part in parts:
+        wanted.setdefault(part.key(), []).append(part)
+    ours = {key: each for key, each in wanted.items() if hasattr(each[0].estimator, "_steps")}
+    estimators = {key: clone(each[0].estimator) for key, each in ours.items()}
+    steps = [estimators[key]._steps(each[0].given) for key, each in ours.items()]
+    outcomes = dict(zip(ours, fit_together(steps, n_jobs, verbose), strict=True))
+    for key, each in wanted.items():
+        if key in ours:
+            result = estimators[key]
+        else:
+            start, error = time.perf_counter(), None
+            try:
+                each[0].run()
+            except Exception as failure:  # kept, for the caller to report
+                error = failure
+            result, outcomes[key] = each[0].result, Outcome(time.perf_counter() - start, error)
+        for part in each:
+            part.result = result
+    return outcomes
 
 
 def _alike(fits: list[_Fit]) -> list[list[_Fit]]:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import joblib
+from sklearn import get_config
 from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
@@ -53,6 +55,27 @@ class Subfit:
         parts = (self.estimator, self.given.rows, self.given.sample_weight)
         return tuple(joblib.hash(part) for part in parts)
 
+    def parts(self) -> list[Subfit]:
+        """Return the fits that are wanted, here itself alone."""
+        return [self]
+
+
+@dataclass
+class Subfits:
+    """Several estimators that a fit wants to have fitted, together where that can be.
+
+    Attributes
+    ----------
+    wanted : list of Subfit
+        In the order in which they are run where they are not run together.
+    """
+
+    wanted: list[Subfit]
+
+    def parts(self) -> list[Subfit]:
+        """Return the fits that are wanted."""
+        return self.wanted
+
 
 @contextmanager
 def locked(folder: Any, arguments: Any) -> Iterator[None]:
@@ -69,14 +92,32 @@ def locked(folder: Any, arguments: Any) -> Iterator[None]:
 
 def fit_estimator(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Any:
     """Fit a clone of any classifier; joblib's memory remembers calls of this function."""
+    estimator = clone(estimator)
     if sample_weight is None:
-        return clone(estimator).fit(X, y)
-    last, path = estimator, ""
-    while isinstance(last, Pipeline):
-        path, last = f"{path}{last.steps[-1][0]}__", last.steps[-1][1]
+        return estimator.fit(X, y)
+    last, path, inside = estimator, "", []
+    while isinstance(last, Pipeline | GridSearchCV | RandomizedSearchCV):
+        if not isinstance(last, Pipeline):
+            last = last.estimator
+        else:
+            inside += [step for _, step in last.steps[:-1]]
+            path, last = f"{path}{last.steps[-1][0]}__", last.steps[-1][1]
     if not has_fit_parameter(last, "sample_weight"):
         raise ValueError(
             f"The teacher must take 'sample_weight' in fit, since there are weights. "
             f"{type(last).__name__} does not; pass it fitted, in a FrozenEstimator."
         )
-    return clone(estimator).fit(X, y, **{f"{path}sample_weight": sample_weight})
+    if last is not estimator and get_config()["enable_metadata_routing"]:
+        _route_weights(last, inside)
+        path = ""
+    return estimator.fit(X, y, **{f"{path}sample_weight": sample_weight})
+
+
+def _route_weights(last: Any, inside: list[Any]) -> None:
+    """Ask for the weights where nobody has: for the classifier, and for it alone."""
+    for step in (last, *inside):
+        requests = getattr(step, "get_metadata_routing", None)
+        if not has_fit_parameter(step, "sample_weight") or requests is None:
+            continue
+        if requests().fit.requests.get("sample_weight") is None:
+            step.set_fit_request(sample_weight=step is last)

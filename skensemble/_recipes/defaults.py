@@ -59,7 +59,9 @@ class Choice:
     training: TrainingSettings
 
 
-def choose(in_shape: tuple[int, ...], n_rows: int, layout: Mapping[str, Any] | None) -> Choice:
+def choose(
+    in_shape: tuple[int, ...], n_rows: int, layout: Mapping[str, Any] | None, times: float = 1.0
+) -> Choice:
     """Choose for samples of a shape; `layout` is that of a table that was read.
 
     Parameters
@@ -70,15 +72,18 @@ def choose(in_shape: tuple[int, ...], n_rows: int, layout: Mapping[str, Any] | N
         Rows to train on.
     layout : mapping or None
         What a `TablePreprocessor` says of its columns.
+    times : float, default=1.0
+        How many times the steps.
     """
     if len(in_shape) > 1:
-        return Choice(CifarResNet, {}, _training(CifarResNet, _IMAGE_BATCH, _IMAGE_EPOCHS))
+        epochs = round(_IMAGE_EPOCHS * times)
+        return Choice(CifarResNet, {}, _training(CifarResNet, _IMAGE_BATCH, epochs))
     batch = _batch(n_rows)
     kwargs: dict[str, Any] = {"hidden": list(_HIDDEN), "dropout": _DROPOUT, "blocks": _BLOCKS}
     if layout is not None:
         kwargs["numeric"] = int(layout["numeric"])
         kwargs["cardinalities"] = [int(n) for n in layout["cardinalities"]]
-    return Choice(TabularNet, kwargs, _training(TabularNet, batch, _epochs(n_rows, batch)))
+    return Choice(TabularNet, kwargs, _training(TabularNet, batch, _epochs(n_rows, batch, times)))
 
 
 def _batch(n_rows: int) -> int:
@@ -88,11 +93,11 @@ def _batch(n_rows: int) -> int:
     return int(min(max(wanted, _SMALLEST_BATCH), largest))
 
 
-def _epochs(n_rows: int, batch: int) -> int:
+def _epochs(n_rows: int, batch: int, times: float) -> int:
     """Return how many epochs have the budget's steps."""
     least = _LEAST_EPOCHS["few" if n_rows <= _MANY_ROWS else "many"]
-    wanted = round(_STEPS / math.ceil(max(1, n_rows) / batch))
-    return min(max(wanted, least), _MOST_EPOCHS)
+    wanted = round(_STEPS * times / math.ceil(max(1, n_rows) / batch))
+    return min(max(wanted, least), round(_MOST_EPOCHS * max(1.0, times)))
 
 
 def _training(module: type[nn.Module], batch: int, epochs: int) -> TrainingSettings:

@@ -144,6 +144,20 @@ class Recipe:
             self, module=choice.module, module_kwargs=kwargs, training=training, chosen=True
         )
 
+    def with_budget(self, n_rows: int, times: float) -> Recipe:
+        """Return the recipe that the rules choose, trained on other rows and longer.
+
+        Parameters
+        ----------
+        n_rows : int
+            Rows to train on.
+        times : float
+            How many times a plain network's steps it may take.
+        """
+        seen = self._shapes(self.in_shape)[0]
+        layout = None if self.table is None else self.table.layout_
+        return replace(self, training=choose(seen, n_rows, layout, times).training)
+
     def summary(self) -> str:
         """Say in a line which network is trained how."""
         told = self.training

@@ -3,56 +3,29 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Callable
 from typing import Any, ClassVar
 
-import torch
-from sklearn.base import clone
-from sklearn.utils.validation import check_memory
-from torch import Tensor
-
-from skensemble._base.augmenting import augment
-from skensemble._base.errors import MemberDivergedError
+from skensemble._base.fitted import is_fitted
 from skensemble._base.states import plain_params
-from skensemble._data.rows import FitData
-from skensemble._engine.members import Member
-from skensemble._engine.training import Training
 from skensemble._files.registry import in_files
-from skensemble._fits.given import Given, Steps
+from skensemble._fits.given import Given
 from skensemble._fits.running import fit_alone
 from skensemble._forgotten import ForgottenRecipe
 from skensemble._parameters import refuse_inner
 from skensemble._private import HasMethods, Interval, StrOptions, fit_context
-from skensemble._recipes.recipe import Recipe
-from skensemble._seeding import Purpose, member_seed, purpose_seed, root_seed
 from skensemble.augmentation.names import CONSTRAINTS
 from skensemble.distillation.files import params_with_teacher, plain_without_teacher, upgrade_params
-from skensemble.distillation.kernels import check_kernel_student, kernel_student, learns_targets
-from skensemble.distillation.lesson import Lesson, shares
-from skensemble.distillation.students import StudentClassifier
-from skensemble.distillation.teachers import (
-    check_given_logits,
-    find_teacher,
-    member_recipe,
-    teacher_logits,
-)
-from skensemble.distillation.unlabelled import add_unlabelled
-from skensemble.ensembles.batch_ensemble import BatchEnsembleClassifier
-from skensemble.ensembles.ensemble import DeepEnsembleClassifier
-from skensemble.objectives import Objective, Term
-from skensemble.objectives.distilled import SharedWeights, WithDiversity
-from skensemble.objectives.names import TERMS, read_term
-from skensemble.perturbation import KINDS, Perturbation, read_perturbation
+from skensemble.distillation.taught import TaughtClassifier
+from skensemble.objectives import Term
+from skensemble.objectives.names import TERMS
+from skensemble.perturbation import KINDS, Perturbation
+from skensemble.transfer.names import CONSTRAINTS as SAMPLERS
 
 __all__ = ["DistilledClassifier"]
 
 
-# The seed of remembered teachers, where nobody has set one.
-_FIXED_SEED = 0
-
-
 @in_files
-class DistilledClassifier(StudentClassifier):
+class DistilledClassifier(TaughtClassifier):
     """One network that learns from a teacher: an ensemble, or any other classifier.
 
     The student minimises ``(1 - alpha) * CE(y, s) + alpha * term(s, teacher)``; where the
@@ -61,18 +34,19 @@ class DistilledClassifier(StudentClassifier):
 
     Parameters
     ----------
-    teacher : classifier, default=None
-        Anything with `predict_proba`. An unfitted one is cloned and fitted on the rows that
-        `fit` is given; a fitted one is used as it is. Cross-validation clones it, and
-        clones are unfitted: each fold then trains a teacher of its own, which has not
-        seen the fold's test rows. ``FrozenEstimator(teacher)`` is never fitted again.
-        ``None`` is an ensemble of five networks of the student's recipe.
+    teacher : classifier or list of classifiers, default=None
+        Anything with `predict_proba`; for several see `TeacherCommittee`. An unfitted one is
+        cloned and fitted on the rows that `fit` is given; a fitted one is used as it is.
+        Cross-validation clones it, and clones are unfitted: each fold then trains a teacher of
+        its own, which has not seen the fold's test rows. ``FrozenEstimator(teacher)`` is never
+        fitted again. ``None`` is an ensemble of five networks of the student's recipe.
     student : net, Module class or instance, BatchEnsembleClassifier or NTKClassifier
         The recipe; see `NetworkClassifier`. A `BatchEnsembleClassifier` is a student of
         several members; with its ``merge="factor-mean"`` they are folded into one network
         in the end (LatentBE). An `NTKClassifier` is fitted to ``(1 - alpha) y + alpha p`` with
         the teacher's probabilities `p` at the temperature. ``None`` takes that of the
-        teacher's member where there is one, and the default network otherwise.
+        teacher's member where there is one, and otherwise chooses network and training by
+        rules, and with them what is "auto" below.
     objective : str or Term, default="label"
         "label", "logit" [2]_, "feature" [3]_, "hint", "attention", "relation",
         "truncated" [4]_, "adaptive" (AE-KD), "dirichlet" (EnD²), "proxy-dirichlet", which are
@@ -80,9 +54,10 @@ class DistilledClassifier(StudentClassifier):
         own, such as ``HintTerm(weight=10.0, layers=["0"])``, which are searched as
         ``objective__weight``; or an object of your own that subclasses
         `skensemble.objectives.Term`.
-    temperature : float, default=4.0
+    temperature : float or "auto", default="auto"
         Of "label" and "adaptive"; of "dirichlet", where it goes to 1 in the second half of
-        the epochs; of perturbations. A term that has a temperature of its own keeps it.
+        the epochs; of perturbations. A term that has a temperature of its own keeps it. "auto"
+        is 4, and 1 for tables where rules choose the student.
     alpha : float, default=0.9
         Share of the teacher's term, from 0 (plain training) to 1 (labels are not used). Of
         "label", "logit", "adaptive", the Dirichlets and terms of your own; those that compare
@@ -92,6 +67,28 @@ class DistilledClassifier(StudentClassifier):
         softmax of their mean logits, or, each member of a `BatchEnsembleClassifier`, from
         the teacher's member of its number [5]_. "auto" is "one-to-one" for such a student
         and "proba" for others.
+    teacher_cv : "auto", int, splitter or None, default="auto"
+        Let the student hear of each training row from those who have not seen it, since a
+        teacher repeats the labels of rows that it has learned by heart. A teacher that is
+        fitted here gets twins, each of which leaves a fold out; the members of a cross-fitted
+        `DeepEnsembleClassifier` have left out folds of their own, which are then used as they
+        are. All rows that are not training rows are asked of the whole teacher, and where it is
+        surer of left-out rows than it is right, its words are tempered. "auto" is five folds
+        where rules choose the student and the teacher does not stop early by rows that it
+        holds out, and None otherwise.
+    transfer : str, Sampler, object or None, default="auto"
+        Make further rows like those of training, of which the teacher alone says something:
+        "munge", "mixup", "interpolate", "noise", a sampler of `skensemble.transfer`, or an
+        object with a method ``sample(X, n, random_state)``, which is asked once. "auto" is
+        "munge" for tables where rules choose the student, and None otherwise.
+    transfer_size : float or "auto", default="auto"
+        How many of them, as a multiple of the training rows. "auto" is 9, and less for more
+        than 2,000 rows.
+    patience : float or "auto", default="auto"
+        How many times the epochs of its recipe the student may take; with more than one it
+        stops where it agrees no better with the teacher, on transfer rows that are held out,
+        or on held-out rows where there are some. "auto" is 3 where rules choose the student,
+        and 1 for a recipe, which means what it says.
     perturbation : {"ods", "confods", "tdiv-sdiv", "gaussian"}, Perturbation or None
         Alter the rows on which the teacher's term is learned, where the teacher's networks
         differ [6]_. The teacher is then asked for every batch. "tdiv-sdiv" is for students
@@ -104,10 +101,17 @@ class DistilledClassifier(StudentClassifier):
         learned on (``train_teacher_diversity``), and the members of a student that has
         some (``train_diversity``); with a validation split ``valid_`` likewise. Both are
         `skensemble.metrics.pairwise_kl`, without a temperature.
+    report : bool or int, default=False
+        Whether to judge the teacher, the student, and a plain network of the student's recipe
+        on rows that none of them has seen, in ``report_``: all three are fitted again on this
+        many folds, 5 for True.
     n_students : int, default=1
         Students of different seeds, trained together.
     keep : {"all", "first"}, default="all"
         Whether the students are averaged, or only the first is kept.
+    keep_teacher : bool, default=True
+        Whether ``teacher_`` stays, and with it its size in a pickle. Without it a fitted
+        `teacher` is left out of pickles of the fitted student too.
     memory : str, joblib.Memory or None, default=None
         Where fitted teachers are remembered, so that candidates of a grid search share one
         a fold. A teacher's ``random_state=None`` is then a fixed number.
@@ -137,7 +141,11 @@ class DistilledClassifier(StudentClassifier):
     classes_ : ndarray of shape (n_classes,)
         The labels.
     teacher_ : classifier or None
-        The fitted teacher; ``None`` where `fit` was given ``teacher_logits``.
+        The fitted teacher; ``None`` where `fit` was given ``teacher_logits``, or with
+        ``keep_teacher=False``.
+    report_ : dict
+        With `report`: log loss, accuracy, agreement, sizes and seconds, and the share of the
+        teacher's gain over a plain network that is kept, as `metrics.retention` says it.
     estimators_ : list of NetworkClassifier
         The students that are kept.
     n_features_in_ : int
@@ -177,16 +185,27 @@ class DistilledClassifier(StudentClassifier):
     _recipe_parameter = "student"
     _members_attribute = "estimators_"
     _parameter_constraints: ClassVar[dict[str, Any]] = {
-        "teacher": [HasMethods(["fit", "predict"]), ForgottenRecipe, None],
+        "teacher": [HasMethods(["fit", "predict"]), ForgottenRecipe, list, tuple, None],
         "student": "no_validation",
         "objective": [StrOptions(set(TERMS)), Term],
-        "temperature": [Interval(numbers.Real, 0, None, closed="neither")],
+        "temperature": [Interval(numbers.Real, 0, None, closed="neither"), StrOptions({"auto"})],
         "alpha": [Interval(numbers.Real, 0, 1, closed="both")],
         "averaging": [StrOptions({"auto", "proba", "logit", "one-to-one"})],
+        "teacher_cv": [
+            StrOptions({"auto"}),
+            Interval(numbers.Integral, 2, None, closed="left"),
+            HasMethods(["split", "get_n_splits"]),
+            None,
+        ],
+        "transfer": [StrOptions({"auto"}), *SAMPLERS],
+        "transfer_size": [Interval(numbers.Real, 0, None, closed="neither"), StrOptions({"auto"})],
+        "patience": [Interval(numbers.Real, 1, None, closed="left"), StrOptions({"auto"})],
         "perturbation": [StrOptions(set(KINDS)), Perturbation, None],
         "report_diversity": ["boolean"],
+        "report": ["boolean", Interval(numbers.Integral, 2, None, closed="left")],
         "n_students": [Interval(numbers.Integral, 1, None, closed="left")],
         "keep": [StrOptions({"all", "first"})],
+        "keep_teacher": ["boolean"],
         "memory": [str, HasMethods(["cache"]), None],
         "augmentation": CONSTRAINTS,
         "class_weight": [StrOptions({"balanced"}), dict, None],
@@ -203,13 +222,19 @@ class DistilledClassifier(StudentClassifier):
         student: Any = None,
         *,
         objective: Any = "label",
-        temperature: float = 4.0,
+        temperature: Any = "auto",
         alpha: float = 0.9,
         averaging: str = "auto",
+        teacher_cv: Any = "auto",
+        transfer: Any = "auto",
+        transfer_size: Any = "auto",
+        patience: Any = "auto",
         perturbation: Any = None,
         report_diversity: bool = False,
+        report: Any = False,
         n_students: int = 1,
         keep: str = "all",
+        keep_teacher: bool = True,
         memory: Any = None,
         augmentation: Any = None,
         class_weight: Any = None,
@@ -225,10 +250,16 @@ class DistilledClassifier(StudentClassifier):
         self.temperature = temperature
         self.alpha = alpha
         self.averaging = averaging
+        self.teacher_cv = teacher_cv
+        self.transfer = transfer
+        self.transfer_size = transfer_size
+        self.patience = patience
         self.perturbation = perturbation
         self.report_diversity = report_diversity
+        self.report = report
         self.n_students = n_students
         self.keep = keep
+        self.keep_teacher = keep_teacher
         self.memory = memory
         self.augmentation = augmentation
         self.class_weight = class_weight
@@ -289,153 +320,8 @@ class DistilledClassifier(StudentClassifier):
         DistilledClassifier
             The estimator itself.
         """
-        refuse_inner(self, params, ("objective", "perturbation"))
+        refuse_inner(self, params, ("objective", "perturbation", "transfer"))
         return super().set_params(**params)
-
-    def _recipe_source(self) -> Any:
-        return member_recipe(self.teacher) if self.student is None else self.student
-
-    def _steps(self, given: Given) -> Steps:
-        read_term(self.objective), read_perturbation(self.perturbation)  # before anything is fitted
-        root = root_seed(self.random_state)
-        source = self._recipe_source()
-        if learns_targets(source):
-            yield from self._teach_kernels(source, given, root)
-            return
-        many = source if isinstance(source, BatchEnsembleClassifier) else None
-        recipe, data = self._prepare(source if many is None else many.estimator, given, root)
-        recipe = recipe if many is None else self._widen(recipe, many)
-        self.teacher_ = yield from self._find_teacher(given, data, root)
-        data, objective = self._make_objective(recipe, data, given)
-        members = [
-            Member(number, seed, recipe, objective, data)
-            for number, seed in enumerate(self._seeds(root))
-        ]
-        training = Training(
-            members, self.stack, self.n_jobs, root, self.verbose, type(self).__name__
-        )
-        yield training
-        self._take(recipe, training)
-
-    def _make_objective(
-        self, recipe: Recipe, data: FitData, given: Given
-    ) -> tuple[FitData, Objective]:
-        """Return what students minimise, and their data with what the teacher says."""
-        lesson = self._lesson(recipe, given)
-        in_shape = tuple(data.X.shape[1:])
-        data = add_unlabelled(
-            data, given, self.classes_, lambda X: self._check_X(X, reset=False, in_shape=in_shape)
-        )
-        data, objective = lesson.teach(recipe, data, given, recipe.objective())
-        if recipe.shares_layers:
-            objective = SharedWeights(objective, recipe.n_members)
-        objective = lesson.alter(objective, recipe, data)
-        objective = augment(self, objective, recipe, data, given)
-        if not self.report_diversity:
-            return data, objective
-        lesson.check_diversity(recipe, data)
-        return data, WithDiversity(objective)
-
-    def _widen(self, recipe: Recipe, many: BatchEnsembleClassifier) -> Recipe:
-        """Turn the recipe of one network into that of a student of many members."""
-        if many.augmentation is not None:
-            raise ValueError(
-                "A BatchEnsembleClassifier as the student is trained here, so 'augmentation' must "
-                f"be set on the DistilledClassifier. Got {many.augmentation!r} in the student."
-            )
-        return many._widen(recipe)
-
-    def _lesson(self, recipe: Recipe, given: Given) -> Lesson:
-        """Return what the parameters say that students learn of the fitted teacher."""
-        term = read_term(self.objective)
-        label_share, teacher_share = shares(term, self.alpha)
-        averaging = self.averaging
-        if averaging == "auto":
-            averaging = "one-to-one" if recipe.shares_layers else "proba"
-        temperature = float(self.temperature)
-        return Lesson(
-            term.bind(len(self.classes_), temperature, averaging),
-            repr(self.objective),
-            self.teacher_,
-            self.classes_,
-            label_share,
-            teacher_share,
-            asked=given,
-            altered_by=self._altered_by(),
-            perturbation=read_perturbation(self.perturbation),
-            temperature=temperature,
-            reports_diversity=self.report_diversity,
-        )
-
-    def _altered_by(self) -> str:
-        """Return the parameter that alters rows before the student sees them."""
-        names = ("augmentation", "perturbation")
-        set_ = [name for name in names if getattr(self, name) is not None]
-        return f"{set_[0]}={getattr(self, set_[0])!r}" if set_ else ""
-
-    def _take(self, recipe: Recipe, training: Training) -> None:
-        lost = {
-            number: result.diverged_at
-            for number, result in training.results.items()
-            if result.diverged_at is not None
-        }
-        students = [
-            self._make_member(recipe, member.seed, training.results[member.number])
-            for member in training.members
-            if member.number not in lost
-        ]
-        if lost:
-            raise MemberDivergedError.of(lost, self.n_students)
-        self._recipe = recipe
-        self.estimators_ = students if self.keep == "all" else students[:1]
-
-    def _seeds(self, root: int) -> list[int]:
-        return [root, *(member_seed(root, number) for number in range(1, self.n_students))]
-
-    def _teach_kernels(self, source: Any, given: Given, root: int) -> Steps:
-        """Let kernel machines learn the teacher's probabilities, in closed form."""
-        averaging = "proba" if self.averaging == "auto" else self.averaging
-        term = read_term(self.objective).bind(2, float(self.temperature), averaging)
-        check_kernel_student(self, term, given)
-        data = self._check_fit(given)
-        self.teacher_ = yield from self._find_teacher(given, data, root)
-        ready = given.teacher_logits
-        if ready is None:
-            logits = teacher_logits(self.teacher_, given.X, self.classes_, torch.float64)
-        else:
-            logits = check_given_logits(ready, len(data.X), len(self.classes_), torch.float64)
-        taught = term.targets(logits)["target"].numpy(), float(self.alpha)
-        students = []
-        for seed in self._seeds(root):
-            student = kernel_student(source, seed, given, taught, self.class_weight)
-            students.append((yield from student))
-        self._recipe = students[0]._recipe
-        self.estimators_ = students if self.keep == "all" else students[:1]
-
-    # -- the teacher ---------------------------------------------------------------------
-
-    def _find_teacher(self, given: Given, data: FitData, root: int) -> Steps:
-        """Return the teacher if it is fitted, or have it fitted on the rows of this fit."""
-        if given.teacher_logits is not None:
-            return None
-        weight = given.sample_weight if self.class_weight is None else data.weight
-        memory = check_memory(self.memory)
-        seed = purpose_seed(root, Purpose.TEACHER)
-        if self.random_state is None and memory.location is not None:
-            seed = _FIXED_SEED
-        given = given.without_lesson(weight)
-        return (yield from find_teacher(self.teacher, self._recipe_source(), given, seed, memory))
-
-    def _how_to_read(self, n_classes: int) -> Callable[[Tensor], Tensor] | None:
-        term = read_term(self.objective)
-        return term.log_proba if term.reads_logits and shares(term, self.alpha)[1] > 0 else None
-
-    def _with_recipe(self, change: Callable[[Recipe], Recipe]) -> Any:
-        if self.teacher is not None:
-            return super()._with_recipe(change)
-        # Whose teacher would be an ensemble of the changed recipe.
-        teacher = DeepEnsembleClassifier(self.student, 5)
-        return clone(self).set_params(teacher=teacher)._with_recipe(change)
 
     # -- files ---------------------------------------------------------------------------
 
@@ -451,6 +337,15 @@ class DistilledClassifier(StudentClassifier):
     def _take_found(self, found: dict[str, Any], path: Any) -> None:
         super()._take_found(found, path)
         self.teacher_ = None
+
+    # -- pickles -------------------------------------------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state, without a fitted teacher where it is not to be kept."""
+        state = dict(super().__getstate__())
+        if not self.keep_teacher and "estimators_" in state and is_fitted(self.teacher):
+            state["teacher"] = ForgottenRecipe(("teacher",))
+        return state
 
     def __sklearn_is_fitted__(self) -> bool:
         """Tell whether there are students to predict with."""

@@ -11,6 +11,7 @@ from skensemble.perturbation import (
     read_perturbation,
     rebuild_perturbation,
 )
+from skensemble.transfer.names import describe_transfer, rebuild_transfer
 
 # The parameter of a term, and what it was called.
 _OF_TERMS = {
@@ -53,6 +54,8 @@ def plain_without_teacher(params: dict[str, Any]) -> dict[str, Any]:
     plain["objective"] = describe_term(params["objective"])
     if "perturbation" in params:
         plain["perturbation"] = describe_perturbation(params["perturbation"])
+    if "transfer" in params:
+        plain["transfer"] = describe_transfer(params["transfer"])
     return plain
 
 
@@ -62,4 +65,6 @@ def params_with_teacher(params: dict[str, Any]) -> dict[str, Any]:
     own = {**params, "teacher": teacher, "objective": rebuild_term(params["objective"])}
     if "perturbation" in params:
         own["perturbation"] = rebuild_perturbation(params["perturbation"])
+    if "transfer" in params:
+        own["transfer"] = rebuild_transfer(params["transfer"])
     return own

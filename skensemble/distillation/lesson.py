@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from skensemble._recipes.recipe import Recipe
 from skensemble.distillation.held_out import held_apart, rows_as_given
 from skensemble.distillation.perturbing import check_networks, units
 from skensemble.distillation.targets import (
+    Heard,
     asked_about_layers,
     asked_teacher,
     layer_tables,
@@ -28,6 +29,7 @@ from skensemble.distillation.teachers import (
     check_same_reading,
     count_teachers,
 )
+from skensemble.distillation.unlabelled import agreeing
 from skensemble.nn._taps import Tap, find_taps
 from skensemble.objectives import Objective, Term
 from skensemble.objectives.base import CrossEntropy
@@ -68,6 +70,8 @@ class Lesson:
         Of the perturbation.
     reports_diversity : bool
         Whether to tell how far the networks of the teacher are apart.
+    heard : Heard
+        What is heard of the teacher beside its word on the rows it was trained on.
     """
 
     term: Term
@@ -81,6 +85,7 @@ class Lesson:
     perturbation: Perturbation | None = None
     temperature: float = 1.0
     reports_diversity: bool = False
+    heard: Heard = field(default_factory=Heard)
 
     @property
     def layers(self) -> dict[str, str]:
@@ -103,6 +108,9 @@ class Lesson:
         if self.layers or self.altered_by:
             check_same_reading(recipe.table, self.teacher)
         tables = {} if self.altered_by else self._tables(recipe, data)
+        said = tables.pop("said", None)
+        if said is not None:
+            data = agreeing(data, said, given)
         taps: tuple[Tap, ...] = ()
         if self.layers:
             sample = Rows(data.X, recipe.dtype).slice(0, SAMPLE_ROWS)
@@ -145,8 +153,10 @@ class Lesson:
             )
             if not self.reports_diversity:
                 return found
-        logits = logits_of(self.teacher, self.classes, recipe, data, asked, elsewhere)
-        return {**logits_tables(self._wanted, self.reports_diversity, asked, logits), **found}
+        parts = logits_of(
+            self.teacher, self.classes, recipe.dtype, data, asked, elsewhere, self.heard
+        )
+        return {**logits_tables(self._wanted, self.reports_diversity, asked, parts), **found}
 
     @property
     def _wanted(self) -> Term | None:
@@ -157,6 +167,7 @@ class Lesson:
     ) -> FitData:
         if valid.X is not data.X:  # predefined, and no other fit's
             outside = self._tables(recipe, valid, valid.X, keep=False)
+            outside.pop("said", None)
             if data.labelled is not None:
                 outside["labelled"] = np.ones(len(valid.X))
             return replace(valid, **outside)
@@ -164,6 +175,7 @@ class Lesson:
             source = rows_as_given(valid, self.asked.X, given, recipe.table is not None)
             valid = held_apart(valid, given)
             tables = self._tables(recipe, valid, source)
+            tables.pop("said", None)
         return replace(valid, **tables)
 
     def _ask(self, recipe: Recipe, data: FitData) -> Callable[[Tensor], Tensor]:
@@ -218,8 +230,8 @@ class Lesson:
     def _check_no_rows_for_the_teacher(self, data: FitData) -> None:
         if data.labelled is not None:
             raise ValueError(
-                "'X_unlabelled' needs a teacher's term, which has no weight here. Got "
-                f"objective={self.name} with a share of {self.teacher_share:g}; leave the rows "
+                "'X_unlabelled' and 'transfer' need a teacher's term, which has no weight here. "
+                f"Got objective={self.name} with a share of {self.teacher_share:g}; leave the rows "
                 "out, or set 'alpha', or the term's 'weight', above 0."
             )
 

@@ -8,17 +8,19 @@ import joblib
 import numpy as np
 import torch
 from sklearn.base import clone
+from sklearn.pipeline import Pipeline
 from skorch import NeuralNetClassifier
 from torch import nn
 
 from skensemble._base.classifier import BaseNetworkClassifier
 from skensemble._base.features import evaluating, first_parameter
-from skensemble._base.fitted import is_fitted, unwrap
+from skensemble._base.fitted import unwrap
+from skensemble._base.states import innermost
 from skensemble._data.rows import Rows
-from skensemble._fits.given import Given, Steps
-from skensemble._fits.subfit import Subfit
 from skensemble._forgotten import ForgottenRecipe
+from skensemble._recipes.reading import read_recipe
 from skensemble._recipes.recipe import run_networks
+from skensemble.distillation.committee import as_teacher, voices_of
 from skensemble.ensembles.ensemble import DeepEnsembleClassifier
 from skensemble.ensembles.network import NetworkClassifier
 
@@ -31,6 +33,7 @@ def ready_to_fit(teacher: Any, student: Any, seed: int | None) -> Any:
     ``None`` is an ensemble of five of the student's recipe; a skorch net is wrapped, so
     that labels and shapes are taken care of.
     """
+    teacher = as_teacher(teacher)
     if teacher is None:
         teacher = DeepEnsembleClassifier(student, n_estimators=5)
     elif isinstance(teacher, NeuralNetClassifier):
@@ -46,19 +49,36 @@ def ready_to_fit(teacher: Any, student: Any, seed: int | None) -> Any:
     return teacher.set_params(**open_seeds)
 
 
-def find_teacher(teacher: Any, student: Any, given: Given, seed: int, memory: Any) -> Steps:
-    """Return a teacher that is fitted, or have it fitted on the rows of a fit."""
+def check_known_teacher(teacher: Any) -> None:
+    """Refuse a teacher that a file did not hold."""
     if isinstance(teacher, ForgottenRecipe):
         raise ValueError(
-            "The file this estimator was loaded from does not hold its teacher. It can "
-            "predict; to fit it, bring a teacher with set_params(teacher=...) or pass "
-            "'teacher_logits'."
+            "What this estimator was loaded from does not hold its teacher. It can predict; to "
+            "fit it, bring a teacher with set_params(teacher=...) or pass 'teacher_logits'."
         )
-    if teacher is not None and is_fitted(teacher):
-        return teacher
-    wanted = Subfit(ready_to_fit(teacher, student, seed), given, memory)
-    yield wanted
-    return wanted.result
+
+
+def last_step(teacher: Any) -> Any:
+    """Return the classifier at the end of a pipeline, or a teacher as it is."""
+    inner = unwrap(teacher)
+    while isinstance(inner, Pipeline):
+        inner = unwrap(inner.steps[-1][1])
+    return inner
+
+
+def has_own_folds(teacher: Any) -> bool:
+    """Whether a teacher's members leave rows out, each others."""
+    inner = last_step(teacher)
+    return isinstance(inner, DeepEnsembleClassifier) and inner._cross_fit() is not None
+
+
+def stops_early(teacher: Any) -> bool:
+    """Whether a teacher does not learn its rows by heart: it stops by rows that it holds out."""
+    inner = last_step(teacher)
+    if not isinstance(inner, BaseNetworkClassifier) or inner._learns_targets:
+        return False
+    recipe = read_recipe(innermost(inner))
+    return recipe.module is None or recipe.training.early_stopping() is not None
 
 
 def check_same_reading(table: Any, teacher: Any) -> None:
@@ -88,7 +108,7 @@ def member_recipe(teacher: Any) -> Any:
 def count_teachers(teacher: Any) -> int:
     """Return how many networks a teacher's logits have."""
     inner = unwrap(teacher)
-    return inner._count_voices() if isinstance(inner, BaseNetworkClassifier) else 1
+    return inner._count_voices() if hasattr(inner, "_count_voices") else 1
 
 
 # -- logits ------------------------------------------------------------------------------
@@ -99,20 +119,22 @@ def teacher_logits(teacher: Any, X: Any, classes: np.ndarray, dtype: torch.dtype
     """
     inner = unwrap(teacher)
     columns = _columns(inner, classes)
+    values = said_by(inner, X)[:, :, columns]
+    return torch.from_numpy(np.ascontiguousarray(values.swapaxes(0, 1))).to(dtype)
+
+
+def said_by(inner: Any, X: Any) -> np.ndarray:
+    """Return the logits of each network ``(network, sample, class)``, in the teacher's order."""
     if isinstance(inner, BaseNetworkClassifier):
-        values = inner._collect(X, inner._teaching, axis=1)
-    elif not hasattr(inner, "predict_proba"):
+        return inner._collect(X, inner._teaching, axis=1)
+    if not hasattr(inner, "predict_proba"):
         raise TypeError(
             f"The 'teacher' must have predict_proba. Got {type(inner).__name__}, which has not; "
             "wrap it in sklearn.calibration.CalibratedClassifierCV."
         )
-    else:
-        if isinstance(inner, NeuralNetClassifier) and getattr(X, "dtype", None) == np.float64:
-            X = X.astype(np.float32)
-        proba = np.asarray(inner.predict_proba(X))
-        floor = np.finfo(np.float32).eps
-        values = np.log(np.maximum(proba, floor))[None]
-    return torch.from_numpy(np.ascontiguousarray(values[:, :, columns].swapaxes(0, 1))).to(dtype)
+    if isinstance(inner, NeuralNetClassifier) and getattr(X, "dtype", None) == np.float64:
+        X = X.astype(np.float32)
+    return voices_of(inner, X)
 
 
 def _columns(teacher: Any, classes: np.ndarray) -> np.ndarray:

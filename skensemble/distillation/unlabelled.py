@@ -10,24 +10,37 @@ import numpy as np
 
 from skensemble._data.rows import FitData, joined
 from skensemble._fits.given import Given
+from skensemble.distillation.transferring import TransferRows
 
 
 def add_unlabelled(
-    data: FitData, given: Given, classes: np.ndarray, check: Callable[[Any], Any]
+    data: FitData,
+    given: Given,
+    classes: np.ndarray,
+    check: Callable[[Any], Any],
+    transfer: TransferRows | None = None,
+    hold_out: bool = False,
 ) -> FitData:
-    """Append the rows without labels that a fit was given to those that the student sees."""
+    """Append rows without labels to those that the student sees: the user's, then a sampler's.
+
+    With `hold_out`, the last rows of the sampler's are held out, and nothing else is.
+    """
     more = given.X_unlabelled
-    if more is None:
+    if more is None and transfer is None:
         return data
     n_rows = len(data.X)
 
     def join() -> tuple[Any, np.ndarray, np.ndarray]:
-        X = check(more)
-        labelled = np.repeat(np.array([1.0, 0.0]), [n_rows, len(X)])
-        y = np.concatenate([data.y, np.zeros(len(X), data.y.dtype)])
-        return joined(data.X, X), y, labelled
+        X = data.X
+        if more is not None:
+            X = joined(X, check(more))
+        if transfer is not None:
+            X = joined(X, transfer.kept())
+        labelled = np.repeat(np.array([1.0, 0.0]), [n_rows, len(X) - n_rows])
+        y = np.concatenate([data.y, np.zeros(len(X) - n_rows, data.y.dtype)])
+        return X, y, labelled
 
-    X, y, labelled = given.recall("joined", join, values=tuple(classes))
+    X, y, labelled = given.recall("joined", join, (data.X, transfer), tuple(classes))
     weight = data.weight
     if weight is not None:
         weight = np.concatenate([weight, np.ones(len(X) - n_rows, weight.dtype)])
@@ -35,4 +48,24 @@ def add_unlabelled(
     valid = data.valid
     if valid is not None and valid.X is data.X:
         valid = replace(valid, X=X, y=y, weight=weight, labelled=labelled)
-    return replace(data, X=X, y=y, weight=weight, rows=rows, valid=valid, labelled=labelled)
+    data = replace(data, X=X, y=y, weight=weight, rows=rows, valid=valid, labelled=labelled)
+    if transfer is None or not hold_out:
+        return data
+    n_train = len(rows) - transfer.n_held_out
+    valid = replace(data, rows=rows[n_train:], valid=None)
+    return replace(data, rows=rows[:n_train], valid=valid)
+
+
+def agreeing(data: FitData, said: np.ndarray, given: Given) -> FitData:
+    """Give rows without labels the class that the teacher says, which scores are told against."""
+    if data.labelled is None:
+        return data
+
+    def label() -> np.ndarray:
+        return np.where(data.labelled > 0, data.y, said)
+
+    y = given.recall("agreeing", label, (data.y, said))
+    valid = data.valid
+    if valid is not None and valid.y is data.y:
+        valid = replace(valid, y=y)
+    return replace(data, y=y, valid=valid)

@@ -476,7 +476,8 @@ class DeepEnsembleClassifier(FusedMembers):
         return averaging
 
     def _teaching(self, logits: Tensor) -> Tensor:
-        return logits.mean(0, keepdim=True) if self.joint else logits
+        voices = logits.mean(0, keepdim=True) if self.joint else logits
+        return voices / self.temperature_ if self._calibrates() else voices
 
     def _fuse_members(self, logits: Tensor) -> Tensor:
         """Fuse members without a temperature."""

@@ -76,6 +76,7 @@ def train_on(
     n_jobs: int | None,
 ) -> Steps:
     """Train pruned networks by their trainers, side by side, and return them."""
+    given = replace(given, several=len(trainers) > 1)
     steps = [trainer._steps(given) for trainer in trainers]
     errors = yield from side_by_side(steps, stack, n_jobs)
     _raise(errors)

@@ -1,0 +1,181 @@
+"""Several teachers that teach together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.utils.validation import check_is_fitted
+
+from skensemble._base.fitted import is_fitted, unwrap
+from skensemble._fits.subfit import fit_estimator
+
+__all__ = ["TeacherCommittee", "voices_of"]
+
+# No probability is taken for less, so that it has a logarithm.
+_FLOOR = float(np.finfo(np.float32).eps)
+
+
+class TeacherCommittee(ClassifierMixin, BaseEstimator):
+    """Several classifiers of any kind as one teacher: the mean of their probabilities.
+
+    A `DistilledClassifier` makes one of a list that it is given as its teacher; use the class
+    itself to weigh them. Each teacher has one voice, so that ``objective="adaptive"`` weighs
+    them for every batch.
+
+    Parameters
+    ----------
+    teachers : list of classifiers
+        Unfitted ones are cloned and fitted; fitted ones are used as they are.
+    weights : array-like of shape (n_teachers,), default=None
+        How much each counts. With weights the committee has a single voice, the weighted mean.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels.
+    teachers_ : list of classifiers
+        The fitted teachers.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.ensemble import RandomForestClassifier
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skensemble import DistilledClassifier, TeacherCommittee
+    >>> X, y = load_iris(return_X_y=True)
+    >>> both = [RandomForestClassifier(random_state=0), LogisticRegression(max_iter=1000)]
+    >>> teacher = TeacherCommittee(both, weights=[2, 1])
+    >>> DistilledClassifier(teacher, random_state=0).fit(X, y).score(X, y) > 0.9
+    True
+    """
+
+    def __init__(self, teachers: Sequence[Any], weights: Any = None) -> None:
+        self.teachers = teachers
+        self.weights = weights
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> TeacherCommittee:
+        """Fit the teachers that are not fitted yet.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Rows, as the teachers take them.
+        y : array-like of shape (n_samples,)
+            Labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows; every teacher that is fitted must take them.
+
+        Returns
+        -------
+        TeacherCommittee
+            The fitted committee.
+        """
+        self._check_weights()
+        teachers = [
+            one if is_fitted(one) else fit_estimator(clone(one), X, y, sample_weight)
+            for one in self.teachers
+        ]
+        known = [unwrap(one).classes_.tolist() for one in teachers]
+        for one, classes in zip(teachers, known, strict=True):
+            if set(classes) != set(known[0]):
+                raise ValueError(
+                    f"The teachers must have the same classes. Got {known[0]} of "
+                    f"{type(unwrap(teachers[0])).__name__} and {classes} of "
+                    f"{type(unwrap(one)).__name__}."
+                )
+        self.teachers_, self.classes_ = teachers, np.unique(unwrap(teachers[0]).classes_)
+        return self
+
+    def _check_weights(self) -> np.ndarray | None:
+        if len(self.teachers) == 0:
+            raise ValueError("The 'teachers' must be at least one classifier. Got an empty list.")
+        if self.weights is None:
+            return None
+        weights = np.asarray(self.weights, dtype=float)
+        fine = weights.shape == (len(self.teachers),) and np.isfinite(weights).all()
+        if not fine or weights.min() < 0 or weights.sum() == 0:
+            raise ValueError(
+                "The 'weights' must be one number of zero or more for each of the "
+                f"{len(self.teachers)} teachers, not all of them zero. Got {self.weights!r} "
+                "instead."
+            )
+        return weights / weights.sum()
+
+    def predict_members(self, X: Any) -> np.ndarray:
+        """Predict the probabilities of each teacher.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n_teachers, n_samples, n_classes)
+            Probabilities, columns in the order of ``classes_``.
+        """
+        check_is_fitted(self)
+        said = []
+        for one in self.teachers_:
+            order = np.argsort(np.asarray(unwrap(one).classes_))
+            said.append(np.asarray(unwrap(one).predict_proba(X))[:, order])
+        return np.stack(said)
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Predict the mean of the teachers' probabilities.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Probabilities, columns in the order of ``classes_``.
+        """
+        return np.average(self.predict_members(X), axis=0, weights=self._check_weights())
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict class labels.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Members of ``classes_``.
+        """
+        return self.classes_[self.predict_proba(X).argmax(1)]
+
+    def _count_voices(self) -> int:
+        return len(self.teachers) if self.weights is None else 1
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Tell whether all teachers can be asked."""
+        return hasattr(self, "teachers_")
+
+
+def as_teacher(teacher: Any) -> Any:
+    """Make one teacher of a list; of fitted ones it is fitted itself."""
+    if not isinstance(teacher, (list, tuple)):
+        return teacher
+    committee = TeacherCommittee(list(teacher))
+    if teacher and all(is_fitted(one) for one in teacher):
+        return committee.fit(None, None)
+    return committee
+
+
+def voices_of(teacher: Any, X: Any) -> np.ndarray:
+    """Return logarithms of probabilities ``(voice, sample, class)`` of any classifier."""
+    if isinstance(teacher, TeacherCommittee) and teacher.weights is None:
+        proba = teacher.predict_members(X)
+    else:
+        proba = np.asarray(teacher.predict_proba(X))[None]
+    return np.log(np.maximum(proba, _FLOOR))
