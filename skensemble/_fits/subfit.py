@@ -121,3 +121,7 @@ def _route_weights(last: Any, inside: list[Any]) -> None:
             continue
         if requests().fit.requests.get("sample_weight") is None:
             step.set_fit_request(sample_weight=step is last)
+    if hasattr(last, "set_score_request"):
+        asked = last.get_metadata_routing().score.requests
+        if asked.get("sample_weight", False) is None:  # which a search scores by
+            last.set_score_request(sample_weight=True)

@@ -52,6 +52,12 @@ def check_kernel_student(student: Any, term: Term, given: Given) -> None:
             f"averaging={student.averaging!r}, precision={student.precision!r}; use 'proba' or "
             "'logit', and None."
         )
+    made = None if student.transfer == "auto" else student.transfer
+    if made is not None or student.patience not in ("auto", 1):
+        raise ValueError(
+            "An NTKClassifier as the student learns no rows but those of X, in no epochs. Got "
+            f"transfer={student.transfer!r} and patience={student.patience!r}; use None and 1."
+        )
     if given.X_unlabelled is not None:
         raise ValueError("An NTKClassifier as the student does not take 'X_unlabelled'.")
 

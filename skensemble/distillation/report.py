@@ -41,7 +41,6 @@ def out_of_fold_report(student: Any, given: Given, source: Any, root: int) -> di
     root : int
         The student's seed.
     """
-    _check(student, given)
     data = student._check_fit(given)
     n_folds = _FOLDS if student.report is True else int(student.report)
     folds = wanted_folds(min(n_folds, len(data.rows)), data, given, root)
@@ -69,15 +68,16 @@ def out_of_fold_report(student: Any, given: Given, source: Any, root: int) -> di
     if not report["teacher_loss"] < report["plain_loss"]:
         warnings.warn(
             "The teacher is no better than a plain network of the student's recipe, on rows that "
-            f"neither has seen: a log loss of {report['teacher_log_loss']:.3g} and "
-            f"{report['plain_log_loss']:.3g}. There is nothing that a student could keep.",
+            f"neither has seen: a log loss of {report['teacher_loss']:.3g} and "
+            f"{report['plain_loss']:.3g}. There is nothing that a student could keep.",
             UserWarning,
             stacklevel=2,
         )
     return report
 
 
-def _check(student: Any, given: Given) -> None:
+def check_report(student: Any, given: Given) -> None:
+    """Refuse to report on a teacher that cannot be fitted on folds."""
     if given.teacher_logits is not None or unwrap(student.teacher) is not student.teacher:
         raise ValueError(
             f"report={student.report!r} fits teachers on folds, so the 'teacher' must be a "

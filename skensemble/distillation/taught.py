@@ -33,7 +33,7 @@ from skensemble.distillation.left_out import (
 from skensemble.distillation.lesson import Lesson, shares
 from skensemble.distillation.patience import patient
 from skensemble.distillation.plan import Plan
-from skensemble.distillation.report import out_of_fold_report
+from skensemble.distillation.report import check_report, out_of_fold_report
 from skensemble.distillation.students import StudentClassifier
 from skensemble.distillation.targets import Heard, logits_of
 from skensemble.distillation.teachers import (
@@ -56,6 +56,7 @@ from skensemble.objectives import LabelTerm, Objective
 from skensemble.objectives.distilled import SharedWeights, WithDiversity
 from skensemble.objectives.names import read_term
 from skensemble.perturbation import read_perturbation
+from skensemble.transfer import Sampler
 from skensemble.transfer.names import read_transfer
 
 # The seed of remembered teachers, where nobody has set one.
@@ -65,6 +66,7 @@ _FIXED_SEED = 0
 class TaughtClassifier(StudentClassifier):
     """Abstract students of one teacher; the parameters are those of `DistilledClassifier`."""
 
+    _found = ("report_",)
     teacher: Any
     student: Any
     objective: Any
@@ -97,12 +99,15 @@ class TaughtClassifier(StudentClassifier):
         read_term(self.objective), read_perturbation(self.perturbation)  # before anything is fitted
         if self.transfer != "auto":
             read_transfer(self.transfer)
+        if self.report:
+            check_report(self, given)
         root = root_seed(self.random_state)
         source = self._recipe_source()
         if learns_targets(source):
             yield from self._teach_kernels(source, given, root)
         else:
             yield from self._teach_networks(source, given, root)
+        vars(self).pop("report_", None)  # of another fit
         if self.report:
             self.report_ = out_of_fold_report(self, given, source, root)
         if not self.keep_teacher:
@@ -161,8 +166,11 @@ class TaughtClassifier(StudentClassifier):
         def make() -> TransferRows:
             return make_transfer(sampler, self.transfer_size, rows, seed, self._reader(data))
 
-        what = (joblib.hash((sampler, self.transfer_size, data.rows)), seed)
-        return given.recall("transfer", make, (data.X,), what)
+        # Samplers of ours are told by their parameters, others by what they are.
+        owners, own = (data.X,), joblib.hash((self.transfer_size, data.rows))
+        if isinstance(sampler, Sampler):
+            return given.recall("transfer", make, owners, (own, joblib.hash(sampler), seed))
+        return given.recall("transfer", make, (*owners, sampler), (own, seed))
 
     def _reader(self, data: FitData) -> Callable[[Any], Any]:
         """Return how students read further rows while a fit is under way."""

@@ -62,6 +62,8 @@ class TransferRows:
 
     def __getitem__(self, index: Any) -> np.ndarray:
         at = np.arange(len(self))[index]
+        if len(at) == 0:
+            return np.empty((0, *self.shape[1:]), self.dtype)
         return np.asarray(self.read(self.raw(at)), self.dtype)
 
     def chunks(self) -> Iterator[Any]:
