@@ -76,17 +76,20 @@ def provenance() -> dict[str, str]:
         "scipy": scipy.__version__,
         "scikit-learn": sklearn.__version__,
         "capability": torch.backends.cpu.get_cpu_capability(),
-        "vendor": _vendor(),
+        "processor": _processor(),
     }
 
 
-def _vendor() -> str:
-    """Return who made the processor: linear algebra has kernels for each."""
+def _processor() -> str:
+    """Return which processor it is, to the stepping: linear algebra has kernels for each."""
     about = Path("/proc/cpuinfo")
-    lines = about.read_text().splitlines() if about.exists() else []
-    return next(
-        (line.split(":")[1].strip() for line in lines if "vendor" in line), platform.machine()
-    )
+    if not about.exists():
+        return platform.machine()
+    pairs = (line.split(":", 1) for line in about.read_text().split("\n\n")[0].splitlines())
+    facts = {name.strip(): value.strip() for name, value in pairs}
+    names = ("vendor_id", "model name", "cpu family", "model", "stepping", "cache size", "flags")
+    told = " ".join(facts.get(name, "") for name in names)
+    return f"{facts.get('model name', '')} {hashlib.sha256(told.encode()).hexdigest()[:12]}"
 
 
 def make_rows() -> tuple[np.ndarray, np.ndarray]:

@@ -108,7 +108,9 @@ def test_members_of_a_cross_fitted_ensemble_have_left_rows_out_already(monkeypat
     X, y = make_points()
     trained = []
     run = Training.run
-    monkeypatch.setattr(Training, "run", lambda self: (trained.append(len(self.members)), run(self)))
+    monkeypatch.setattr(
+        Training, "run", lambda self: (trained.append(len(self.members)), run(self))
+    )
     teacher = DeepEnsembleClassifier(make_net(), 3, cross_fit=3, random_state=0)
     student = DistilledClassifier(teacher, make_net(), teacher_cv=3, random_state=0).fit(X, y)
     assert trained == [3, 1]
@@ -121,7 +123,9 @@ def test_twins_of_ours_are_trained_beside_their_teacher(monkeypatch):
     X, y = make_points()
     trained = []
     run = Training.run
-    monkeypatch.setattr(Training, "run", lambda self: (trained.append(len(self.members)), run(self)))
+    monkeypatch.setattr(
+        Training, "run", lambda self: (trained.append(len(self.members)), run(self))
+    )
     teacher = DeepEnsembleClassifier(make_net(), 2, random_state=0)
     student = DistilledClassifier(
         teacher, make_net(), objective="adaptive", teacher_cv=3, random_state=0
@@ -299,7 +303,9 @@ def test_defaults_are_searched_as_scikit_learn_does():
     )
     pipe_free = data.X[["number", "count"]].fillna(0.0)
     grid = {"alpha": [0.5, 0.9]}
-    stacked = StackedGridSearchCV(student, grid, cv=2, scoring="neg_log_loss").fit(pipe_free, data.y)
+    stacked = StackedGridSearchCV(student, grid, cv=2, scoring="neg_log_loss").fit(
+        pipe_free, data.y
+    )
     plain = GridSearchCV(student, grid, cv=2, scoring="neg_log_loss").fit(pipe_free, data.y)
     np.testing.assert_allclose(
         stacked.cv_results_["mean_test_score"], plain.cv_results_["mean_test_score"], atol=1e-5
