@@ -82,6 +82,18 @@ class Mixed:
         self.y = (number + (self.X["city"] == "Oslo") > 0).to_numpy().astype(int)
 
 
+def counted(monkeypatch):
+    """Count the members of every training from now on."""
+    trained, run = [], Training.run
+
+    def count(self):
+        trained.append(len(self.members))
+        run(self)
+
+    monkeypatch.setattr(Training, "run", count)
+    return trained
+
+
 # -- rows that a teacher has not seen ---------------------------------------------------------
 
 
@@ -138,8 +150,9 @@ def test_twins_of_ours_are_trained_beside_their_teacher(monkeypatch):
 def test_noise_is_learned_by_heart_only_from_a_teacher_who_knows_it():
     X = np.random.default_rng(0).standard_normal((300, 4)).astype(np.float32)
     y = np.random.default_rng(1).integers(0, 2, 300)
+    net = make_net(max_epochs=60, lr=0.02, module__hidden=(64,))
     student = DistilledClassifier(
-        RandomForestClassifier(30, random_state=0), make_net(max_epochs=60, lr=0.02, module__hidden=(64,)),
+        RandomForestClassifier(30, random_state=0), net,
         temperature=0.5, alpha=1.0, random_state=0,
     )  # fmt: skip
     by_heart = student.fit(X, y).score(X, y)
