@@ -57,6 +57,7 @@ WITHOUT_HASH = (
 CONDITIONAL = {"feature_names_in_", "merged_"}
 # Of folds, where there are any.
 CONDITIONAL |= {"oof_proba_", "oof_score_", "temperature_", "folds_"}
+CONDITIONAL |= {"report_"}
 
 Check = Callable[[BaseEstimator], None]
 _CHECKS: list[tuple[tuple[str, ...], Check]] = []
@@ -461,6 +462,15 @@ def check_members_are_fused_as_said(estimator):
         "vote": np.eye(N_CLASSES)[members.argmax(-1)].mean(0),
     }
     np.testing.assert_allclose(one.predict_proba(X), fused[averaging], rtol=0, atol=1e-12)
+
+
+@needs("predict_teachers")
+def check_teachers_are_averaged(estimator):
+    one, X = fitted(estimator), make_rows()[0]
+    each = one.predict_teachers(X)
+    for teacher, said in zip(one.teachers_, each, strict=True):
+        np.testing.assert_array_equal(teacher.predict_proba(X), said)
+    np.testing.assert_allclose(one.predict_proba(X), each.mean(0), rtol=0, atol=1e-12)
 
 
 @needs("predict_members")

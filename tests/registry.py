@@ -7,6 +7,7 @@ a setting is fitted some hundred times.
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.linear_model import LogisticRegression
+from sklearn.tree import DecisionTreeClassifier
 from skorch import NeuralNetClassifier
 
 import skensemble
@@ -20,6 +21,7 @@ from skensemble import (
     SelfDistiller,
     StackedGridSearchCV,
     StackedRandomizedSearchCV,
+    TeacherCommittee,
 )
 from skensemble.augmentation import MixUp
 from skensemble.nn import MLP
@@ -68,6 +70,12 @@ ESTIMATORS: list[BaseEstimator] = [
         BatchEnsembleClassifier(cheap_net(), 2),
         perturbation=TDivSDiv(0.05),
     ),
+    DistilledClassifier(
+        [LogisticRegression(), NetworkClassifier(cheap_net())],
+        cheap_net(),
+        patience=1.5,
+    ),
+    TeacherCommittee([LogisticRegression(), DecisionTreeClassifier(random_state=0)]),
     BatchEnsembleClassifier(cheap_net()),
     BatchEnsembleClassifier(cheap_net(), 3, init="first-only", averaging="logit"),
     BatchEnsembleClassifier(cheap_net(), 2, init="normal", decay_to=1, merge="rank-mean"),

@@ -392,7 +392,7 @@ def test_a_list_is_a_committee_whose_voices_are_weighed():
     ensemble = DeepEnsembleClassifier(make_net(), 2, random_state=0)
     both = [ensemble, RandomForestClassifier(20, random_state=0)]
     student = DistilledClassifier(both, make_net(), objective="adaptive", random_state=0).fit(X, y)
-    voices = np.log(np.maximum(student.teacher_.predict_members(X), EPS))
+    voices = np.log(np.maximum(student.teacher_.predict_teachers(X), EPS))
     alike = DistilledClassifier(None, make_net(), objective="adaptive", random_state=0)
     same(student, alike.fit(X, y, teacher_logits=voices), X, 1e-5)
     frozen = [FrozenEstimator(one) for one in student.teacher_.teachers_]

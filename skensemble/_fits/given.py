@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from sklearn.utils import _safe_indexing
+from sklearn.utils import _safe_indexing, indexable
 
 Steps = Generator[Any, None, Any]
 
@@ -57,7 +57,9 @@ class Given:
         whole = self.X, self.y, self.sample_weight
         if self.rows is None:
             return whole
-        x, y, w = (None if one is None else _safe_indexing(one, self.rows) for one in whole)
+        x, y, w = (
+            None if one is None else _safe_indexing(one, self.rows) for one in indexable(*whole)
+        )
         return x, y, w
 
     def without_lesson(self, sample_weight: Any) -> Given:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils import Tags, get_tags
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skensemble._base.fitted import is_fitted, unwrap
 from skensemble._fits.subfit import fit_estimator
+from skensemble._private import fit_context
 
 __all__ = ["TeacherCommittee", "voices_of"]
 
@@ -38,6 +40,10 @@ class TeacherCommittee(ClassifierMixin, BaseEstimator):
         The labels.
     teachers_ : list of classifiers
         The fitted teachers.
+    n_features_in_ : int
+        Number of features seen in `fit`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where `X` had names that are strings.
 
     Examples
     --------
@@ -52,10 +58,64 @@ class TeacherCommittee(ClassifierMixin, BaseEstimator):
     True
     """
 
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "teachers": [list, tuple],
+        "weights": ["array-like", None],
+    }
+
     def __init__(self, teachers: Sequence[Any], weights: Any = None) -> None:
         self.teachers = teachers
         self.weights = weights
 
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters, those of teacher number 0 as ``0__name``.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Whether to include those of the teachers.
+
+        Returns
+        -------
+        dict of str to object
+            The parameters.
+        """
+        found: dict[str, Any] = super().get_params(deep=False)
+        for at, one in enumerate(self.teachers) if deep and isinstance(self.teachers, list) else ():
+            if hasattr(one, "get_params") and not isinstance(one, type):
+                found.update({f"{at}__{name}": value for name, value in one.get_params().items()})
+        return found
+
+    def set_params(self, **params: Any) -> TeacherCommittee:
+        """Set parameters, those of teacher number 0 as ``0__name``.
+
+        Parameters
+        ----------
+        **params : dict of str to object
+            The parameters.
+
+        Returns
+        -------
+        TeacherCommittee
+            The committee itself.
+        """
+        inner: dict[int, dict[str, Any]] = {}
+        own = {name: value for name, value in params.items() if not name[:1].isdigit()}
+        super().set_params(**own)
+        known = self.get_params()
+        for name in params.keys() - own.keys():
+            if name not in known:
+                raise ValueError(
+                    f"A parameter of {type(self).__name__} must be one of {sorted(known)}. Got "
+                    f"{name!r} instead."
+                )
+            at, _, rest = name.partition("__")
+            inner.setdefault(int(at), {})[rest] = params[name]
+        for number, values in inner.items():
+            self.teachers[number].set_params(**values)
+        return self
+
+    @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> TeacherCommittee:
         """Fit the teachers that are not fitted yet.
 
@@ -73,11 +133,17 @@ class TeacherCommittee(ClassifierMixin, BaseEstimator):
         TeacherCommittee
             The fitted committee.
         """
+        validate_data(self, X, skip_check_array=True)
         self._check_weights()
         teachers = [
             one if is_fitted(one) else fit_estimator(clone(one), X, y, sample_weight)
             for one in self.teachers
         ]
+        self._sit(teachers)
+        return self
+
+    def _sit(self, teachers: list[Any]) -> None:
+        """Take fitted teachers, which know the same classes."""
         known = [unwrap(one).classes_.tolist() for one in teachers]
         for one, classes in zip(teachers, known, strict=True):
             if set(classes) != set(known[0]):
@@ -87,7 +153,6 @@ class TeacherCommittee(ClassifierMixin, BaseEstimator):
                     f"{type(unwrap(one)).__name__}."
                 )
         self.teachers_, self.classes_ = teachers, np.unique(unwrap(teachers[0]).classes_)
-        return self
 
     def _check_weights(self) -> np.ndarray | None:
         if len(self.teachers) == 0:
@@ -104,7 +169,7 @@ class TeacherCommittee(ClassifierMixin, BaseEstimator):
             )
         return weights / weights.sum()
 
-    def predict_members(self, X: Any) -> np.ndarray:
+    def predict_teachers(self, X: Any) -> np.ndarray:
         """Predict the probabilities of each teacher.
 
         Parameters
@@ -137,7 +202,7 @@ class TeacherCommittee(ClassifierMixin, BaseEstimator):
         ndarray of shape (n_samples, n_classes)
             Probabilities, columns in the order of ``classes_``.
         """
-        return np.average(self.predict_members(X), axis=0, weights=self._check_weights())
+        return np.average(self.predict_teachers(X), axis=0, weights=self._check_weights())
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict class labels.
@@ -152,10 +217,19 @@ class TeacherCommittee(ClassifierMixin, BaseEstimator):
         ndarray of shape (n_samples,)
             Members of ``classes_``.
         """
-        return self.classes_[self.predict_proba(X).argmax(1)]
+        best = self.predict_proba(X).argmax(1)
+        return self.classes_[best]
 
     def _count_voices(self) -> int:
         return len(self.teachers) if self.weights is None else 1
+
+    def __sklearn_tags__(self) -> Tags:
+        """Say that what all teachers take is taken."""
+        tags = super().__sklearn_tags__()
+        inner = [get_tags(one).input_tags for one in self.teachers]
+        for name in ("sparse", "allow_nan", "string", "categorical"):
+            setattr(tags.input_tags, name, all(getattr(one, name) for one in inner))
+        return tags
 
     def __sklearn_is_fitted__(self) -> bool:
         """Tell whether all teachers can be asked."""
@@ -168,14 +242,14 @@ def as_teacher(teacher: Any) -> Any:
         return teacher
     committee = TeacherCommittee(list(teacher))
     if teacher and all(is_fitted(one) for one in teacher):
-        return committee.fit(None, None)
+        committee._sit(list(teacher))
     return committee
 
 
 def voices_of(teacher: Any, X: Any) -> np.ndarray:
     """Return logarithms of probabilities ``(voice, sample, class)`` of any classifier."""
     if isinstance(teacher, TeacherCommittee) and teacher.weights is None:
-        proba = teacher.predict_members(X)
+        proba = teacher.predict_teachers(X)
     else:
         proba = np.asarray(teacher.predict_proba(X))[None]
     return np.log(np.maximum(proba, _FLOOR))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.model_selection import check_cv
-from sklearn.utils import _safe_indexing
+from sklearn.utils import _safe_indexing, indexable
 
 from skensemble._base.calibration import fit_temperature
 from skensemble._base.fitted import unwrap
@@ -80,7 +80,7 @@ def said_by_twins(
     """Ask each twin about the rows that it has not seen."""
     logits = None
     for one, rows in zip(fits, folds.held_out, strict=True):
-        said = _in_classes(one.result, _safe_indexing(given.X, rows), classes)
+        said = _in_classes(one.result, _safe_indexing(indexable(given.X)[0], rows), classes)
         if logits is None:
             logits = np.full((len(data.X), *said.shape[1:]), np.nan, np.float32)
         logits[rows] = said

@@ -59,7 +59,7 @@ class Plan:
     ) -> Plan:
         """Read the parameters of a student, and refuse what cannot be."""
         transfer, cv = student.transfer, student.teacher_cv
-        is_table = len(getattr(X, "shape", None) or np.shape(X)) <= 2
+        is_table = (X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim) <= 2
         asks_freely = not (altered_by or layers or given_logits) and teacher_share > 0
         if given_logits and not _open(transfer):
             raise ValueError(

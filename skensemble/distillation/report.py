@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.utils import _safe_indexing
+from sklearn.utils import _safe_indexing, indexable
 
 from skensemble import metrics
 from skensemble._base.fitted import unwrap
@@ -55,7 +55,7 @@ def out_of_fold_report(student: Any, given: Given, source: Any, root: int) -> di
             raise outcome.error
     said = np.full((3, len(data.X), len(student.classes_)), np.nan)
     for one, beside, rows in zip(students, plain, folds.held_out, strict=True):
-        X = _safe_indexing(given.X, rows)
+        X = _safe_indexing(indexable(given.X)[0], rows)
         for at, classifier in enumerate((one, one.teacher_, beside)):
             said[at, rows] = _proba(classifier, X, student.classes_)
     rows = np.sort(np.unique(np.concatenate(folds.held_out)))
@@ -64,7 +64,10 @@ def out_of_fold_report(student: Any, given: Given, source: Any, root: int) -> di
         data.y[rows], *(one[rows] for one in said), labels=np.arange(len(student.classes_)),
         sample_weight=weight, random_state=root,
     )  # fmt: skip
-    report = {**found.as_dict(), **dict(_costs(student, plain[0], _safe_indexing(given.X, rows)))}
+    report = {
+        **found.as_dict(),
+        **dict(_costs(student, plain[0], _safe_indexing(indexable(given.X)[0], rows))),
+    }
     if not report["teacher_loss"] < report["plain_loss"]:
         warnings.warn(
             "The teacher is no better than a plain network of the student's recipe, on rows that "

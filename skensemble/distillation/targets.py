@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.utils import gen_batches
+from sklearn.utils.validation import _num_samples
 from torch import Tensor
 
 from skensemble._base.features import TeacherLayers, teacher_features
@@ -143,7 +144,7 @@ def _parts(
 def _cut(source: Any, teacher: Any, n_classes: int) -> Iterator[Any]:
     """Cut rows so that what all networks of a teacher say of a part is not large."""
     step = max(_CHUNK_ROWS, _CHUNK_NUMBERS // (count_teachers(teacher) * n_classes))
-    n_rows = len(source)
+    n_rows = _num_samples(source)
     if n_rows <= step:
         yield source
         return

@@ -107,7 +107,8 @@ class TaughtClassifier(StudentClassifier):
             yield from self._teach_kernels(source, given, root)
         else:
             yield from self._teach_networks(source, given, root)
-        vars(self).pop("report_", None)  # of another fit
+        if hasattr(self, "report_"):
+            del self.report_  # of another fit
         if self.report:
             self.report_ = out_of_fold_report(self, given, source, root)
         if not self.keep_teacher:
