@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.naive_bayes import GaussianNB
 from skorch import NeuralNetClassifier
 from skorch.callbacks import EarlyStopping, GradientNormClipping
 from torch import nn
@@ -27,6 +28,7 @@ from skensemble import (
     DeepEnsembleClassifier,
     DistilledClassifier,
     NetworkClassifier,
+    PrunedClassifier,
     SelfDistiller,
 )
 from skensemble.distillation.teachers import Teacher
@@ -589,3 +591,52 @@ def test_onnx_of_members_that_write_into_their_input(tmp_path):
     ensemble = DeepEnsembleClassifier(WritesInput, 2, random_state=0).fit(rows, Y)
     got = exported(ensemble, rows, tmp_path / "file.onnx")
     np.testing.assert_allclose(got, ensemble.predict_proba(rows), atol=1e-5)
+
+
+# -- what a file may not say ------------------------------------------------------------------
+
+
+class Trap:
+    """What runs a command when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def _everywhere(value, name, new):
+    """Set every entry of a name in nested dicts and lists."""
+    if isinstance(value, dict):
+        return {k: new if k == name else _everywhere(v, name, new) for k, v in value.items()}
+    return [_everywhere(one, name, new) for one in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: DistilledClassifier(GaussianNB(), make_net(), random_state=0),
+        lambda: PrunedClassifier(
+            DistilledClassifier(GaussianNB(), make_net()), finetune=1, protocol="post",
+            distill=DistilledClassifier(), random_state=0,
+        ),
+    ],
+)  # fmt: skip
+def test_a_file_names_no_folder_of_pickles(make, tmp_path):
+    folder = tmp_path / "memory"
+    fitted = make().set_params(memory=str(folder)).fit(X, Y)
+    fitted.save(tmp_path / "file")
+    with safe_open(tmp_path / "file", "pt") as file:
+        about = json.loads(file.metadata()["skensemble"])
+    tensors = load_file(tmp_path / "file")
+    assert str(folder) not in json.dumps(about)
+    for output in folder.rglob("output.pkl"):  # of the fits that this estimator would ask for
+        output.write_bytes(pickle.dumps(Trap(tmp_path / "sprung")))
+    named = _everywhere(about, "memory", str(folder))
+    save_file(tensors, tmp_path / "trap", metadata={"skensemble": json.dumps(named)})
+    loaded = skensemble.load(tmp_path / "trap")
+    assert loaded.memory is None
+    name = "teacher" if isinstance(loaded, DistilledClassifier) else "estimator"
+    loaded.set_params(**{name: getattr(make(), name)}).fit(X, Y)
+    assert not (tmp_path / "sprung").exists()

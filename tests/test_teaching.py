@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from nets import make_net, make_points
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
+from scipy.special import log_softmax, softmax
 from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.ensemble import (
@@ -27,11 +27,12 @@ from sklearn.model_selection import (
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
-from skorch.callbacks import EarlyStopping
+from skorch.callbacks import EarlyStopping, LRScheduler
 from skorch.dataset import ValidSplit
 
 import skensemble
 from skensemble import (
+    BatchEnsembleClassifier,
     DeepEnsembleClassifier,
     DistilledClassifier,
     NetworkClassifier,
@@ -165,6 +166,42 @@ def test_nothing_leaks_through_defaults_in_cross_validation():
     y = np.random.default_rng(1).integers(0, 2, 160)
     student = DistilledClassifier(RandomForestClassifier(20, random_state=0), random_state=0)
     assert 0.35 < cross_val_score(student.set_params(patience=1), X, y, cv=2).mean() < 0.65
+
+
+def test_members_of_a_student_hear_one_twin_each():
+    X, y = make_points()
+    ensemble = DeepEnsembleClassifier(make_net(), 2, random_state=0)
+    many = BatchEnsembleClassifier(make_net(), 2)
+    student = DistilledClassifier(ensemble, many, teacher_cv=FOLDS, random_state=0).fit(X, y)
+    logits = np.empty((2, len(X), 3))
+    for train, held in FOLDS.split(X, y):
+        twin = clone(ensemble).fit(X[train], y[train])
+        logits[:, held] = twin.predict_members(X[held], response="logit")
+    mean = np.log(np.mean(softmax(logits, -1), 0))
+    logits /= np.median(mean / tempered(mean, y))
+    alike = DistilledClassifier(None, clone(many), random_state=0)
+    same(student, alike.fit(X, y, teacher_logits=logits), X, 1e-4)
+
+
+def test_kernels_hear_of_rows_that_were_left_out():
+    X, y = make_points()
+    forest = RandomForestClassifier(20, random_state=0)
+    kernel = NTKClassifier(make_net())
+    student = DistilledClassifier(forest, kernel, teacher_cv=FOLDS, random_state=0).fit(X, y)
+    proba = cross_val_predict(forest, X, y, cv=FOLDS, method="predict_proba")
+    logits = tempered(np.log(np.maximum(proba, EPS)), y)
+    alike = DistilledClassifier(None, clone(kernel), random_state=0)
+    same(student, alike.fit(X, y, teacher_logits=logits), X, 1e-5)
+
+
+def test_a_student_of_many_members_follows_the_rules_too():
+    data = Mixed(60)
+    student = DistilledClassifier(
+        GaussianFast(), BatchEnsembleClassifier(n_estimators=2), averaging="proba",
+        transfer_size=1, patience=1, random_state=0,
+    ).fit(data.X, data.y)  # fmt: skip
+    assert student.predict_proba(data.X).shape == (60, 2)
+    assert "valid_acc" in student.history_[-1]
 
 
 def test_a_class_that_a_fold_lacks_is_unlikely_there():
@@ -357,6 +394,20 @@ def test_held_out_transfer_rows_are_scored_by_their_teacher():
         temperature=1.0, random_state=0,
     ).fit(X, y)  # fmt: skip
     assert student.history_[-1]["valid_acc"] == 1.0
+
+
+def test_a_cosine_as_long_as_the_recipe_is_stretched_with_it():
+    X, y = make_points()
+    net, longer = (
+        make_net(
+            max_epochs=epochs, callbacks=[("rate", LRScheduler("CosineAnnealingLR", T_max=epochs))]
+        )
+        for epochs in (5, 10)
+    )
+    student = DistilledClassifier(LogisticRegression(), net, patience=2, random_state=0)
+    plain = DistilledClassifier(LogisticRegression(), longer, random_state=0)
+    same(student.fit(X, y), plain.fit(X, y), X)
+    assert net.callbacks[0][1].kwargs == {"T_max": 5}
 
 
 def test_a_rule_of_the_users_is_the_only_one():

@@ -49,6 +49,8 @@ def plain_params(params: dict[str, Any]) -> dict[str, Any]:
 def params_of(about: dict[str, Any]) -> dict[str, Any]:
     """Return parameters as an estimator takes them."""
     params = dict(about)
+    if "memory" in params:
+        params["memory"] = None  # what lies in its folder is unpickled: no file may name one
     if "augmentation" in params:
         params["augmentation"] = rebuild_augmentation(params["augmentation"])
     if isinstance(params.get("class_weight"), list):

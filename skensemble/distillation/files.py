@@ -50,7 +50,7 @@ def _unless_plain(name: Any, plain: Any, names: dict[str, str], params: dict[str
 def plain_without_teacher(params: dict[str, Any]) -> dict[str, Any]:
     """Describe terms, and leave out what a file does not hold: other estimators and memories."""
     plain = {**params, "teacher": params["teacher"] is not None}
-    plain["memory"] = params["memory"] if isinstance(params["memory"], str) else None
+    plain["memory"] = None  # which no file may name
     plain["objective"] = describe_term(params["objective"])
     if "perturbation" in params:
         plain["perturbation"] = describe_perturbation(params["perturbation"])

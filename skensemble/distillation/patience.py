@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
+from typing import Any
 
-from skorch.callbacks import EarlyStopping
+from skorch.callbacks import EarlyStopping, LRScheduler
 
 from skensemble._recipes.recipe import Recipe
 from skensemble._recipes.training import same_net
@@ -36,15 +38,26 @@ def patient(recipe: Recipe, plan: Plan, n_rows: int, can_stop: bool) -> Recipe:
     training = recipe.training
     epochs = max(1, round(training.max_epochs * plan.patience))
     net = same_net(training.net) if training.net is not None else write_net(recipe)
-    net.max_epochs = epochs
+    own = net.callbacks if net.callbacks and net.callbacks != "disable" else []
+    callbacks = copy.deepcopy(own)
+    _stretch(callbacks, training.max_epochs, epochs)
     if can_stop and training.early_stopping() is None:
         stopping = EarlyStopping(
             monitor="valid_loss", patience=max(5, round(_SHARE * epochs)), threshold=0.0,
             load_best=True, sink=_say_nothing,
         )  # fmt: skip
-        own = net.callbacks if net.callbacks and net.callbacks != "disable" else []
-        net.callbacks = [*own, ("agreement", stopping)]
+        callbacks.append(("agreement", stopping))
+    net.max_epochs, net.callbacks = epochs, callbacks
     return replace(recipe, training=replace(training, net=net, max_epochs=epochs))
+
+
+def _stretch(callbacks: list[Any], before: int, now: int) -> None:
+    """Let a schedule that has as many epochs as the recipe have those that there are now."""
+    for each in callbacks:
+        callback = each[1] if isinstance(each, tuple) else each
+        if isinstance(callback, LRScheduler) and callback.kwargs.get("T_max") == before:
+            callback.kwargs["T_max"] = now
+            callback.T_max = now
 
 
 def _say_nothing(message: str) -> None:

@@ -95,10 +95,10 @@ _FLAT = ("teacher", "objective", "temperature", "alpha", "beta")
 
 
 def _plain_prototype(params: dict[str, Any]) -> dict[str, Any]:
-    prototype, memory = params["distill"], params["memory"]
+    prototype = params["distill"]
     return {
         **params,
-        "memory": memory if isinstance(memory, str) else None,
+        "memory": None,  # which no file may name
         "distill": None if prototype is None else prototype._plain_params(),
     }
 
