@@ -16,6 +16,9 @@ def test_prints_every_row_and_writes_the_picture(tmp_path, capsys):
     picture = tmp_path / "demo.png"
     assert quick("--out", str(picture)) == 0
     lines = capsys.readouterr().out.splitlines()
+    said = [line for line in lines if line.startswith(("the student", "the ensemble"))]
+    assert len(said) == 2
+    lines = [line for line in lines if line not in said]
     digits = [name for name, _ in demo.methods(2, 0, 2)]
     table = [name for name, _ in demo.table_methods(2, 0)]
     assert [line[:22].strip() for line in lines] == [
@@ -24,6 +27,18 @@ def test_prints_every_row_and_writes_the_picture(tmp_path, capsys):
         f"picture: {picture}"[:22].strip(),
     ]  # fmt: skip
     assert picture.read_bytes().startswith(PNG)
+
+
+def test_the_share_that_a_student_keeps():
+    def said(*losses):
+        names = ("single network", "ensemble of 3", "distilled from 3")
+        rows = [
+            demo.Row(n, 1.0, nll, 0.0, 1, 0.0, 0.0) for n, nll in zip(names, losses, strict=True)
+        ]
+        return demo.said_of_students(rows)
+
+    assert "keeps 75% of" in said(0.5, 0.3, 0.35)
+    assert "too little" in said(0.5, 0.499, 0.4)
 
 
 def test_no_plot_writes_nothing(tmp_path, capsys, monkeypatch):
