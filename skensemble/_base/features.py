@@ -10,6 +10,7 @@ from torch import nn
 
 from skensemble._data.rows import Rows
 from skensemble.nn._taps import Tap, find_taps, run_tapped
+from skensemble.nn._twins import twin
 
 _CHUNK_ROWS = 1024
 
@@ -49,7 +50,7 @@ class TeacherLayers:
     def __init__(
         self, modules: Sequence[nn.Module], layers: dict[str, str], sample: torch.Tensor
     ) -> None:
-        self._modules = list(modules)
+        self._modules = [twin(module) for module in modules]
         with evaluating(self._modules):
             self._taps = [_teacher_taps(module, layers, sample) for module in self._modules]
 

@@ -12,6 +12,7 @@ the layers do not explain, found out once on two rows, is differentiated by ``to
 from __future__ import annotations
 
 import math
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,8 +24,10 @@ from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from skensemble.nn._twins import twin
 from skensemble.ntk.layers import KNOWN, Explicit, Part, Product, as_one_output, part_of_layer
 
+_KERNELS = threading.RLock()
 _TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-8}
 
 
@@ -68,7 +71,7 @@ class Gradients:
     def __init__(
         self, module: nn.Module, sample: Tensor, outputs: str | int = "full", layers: bool = True
     ) -> None:
-        self.module = module
+        self.module = module = twin(module)
         self.outputs = outputs
         trained = {k: p for k, p in module.named_parameters() if p.requires_grad}
         self.parameters = {k: p.detach() for k, p in trained.items()}
@@ -302,18 +305,22 @@ class Gradients:
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Put a module into evaluation mode for a while, without kernels that have no derivative."""
-    modes = {part: part.training for part in module.modules()}
-    fused = torch.backends.mha.get_fastpath_enabled()
-    module.eval()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
-        for part, mode in modes.items():
-            part.training = mode
+    """Put a module into evaluation mode for a while, without kernels that have no derivative.
+
+    Which kernels there are is said for the whole process, so threads take turns.
+    """
+    with _KERNELS:
+        modes = {part: part.training for part in module.modules()}
+        fused = torch.backends.mha.get_fastpath_enabled()
+        module.eval()
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
+            with sdpa_kernel(SDPBackend.MATH):
+                yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fused)
+            for part, mode in modes.items():
+                part.training = mode
 
 
 def _owners(module: nn.Module) -> dict[nn.Module, dict[str, str]]:
