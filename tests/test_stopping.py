@@ -26,6 +26,7 @@ from skensemble import (
     DistilledClassifier,
     MemberDivergedError,
     NetworkClassifier,
+    SelfDistiller,
 )
 from skensemble._engine.net import StackNet
 from skensemble._seeding import member_seed
@@ -371,6 +372,28 @@ def test_interrupt_propagates_and_finished_members_stay(error):
     plain = make_ensemble(4, make_net(max_epochs=2, batch_size=45)).fit(X, y)
     for a, b in zip(ensemble, plain, strict=True):
         assert_same_network(a, b)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda net: DeepEnsembleClassifier(net, 3, random_state=0),
+        lambda net: NetworkClassifier(net, random_state=0),
+        lambda net: DistilledClassifier(DeepEnsembleClassifier(net, 2), net, random_state=0),
+        lambda net: SelfDistiller(net, random_state=0),
+    ],
+)
+def test_an_interrupted_refit_leaves_the_fit_there_was(make):
+    X, y = make_data()
+    estimator = make(make_net(max_epochs=2, batch_size=45)).fit(X, y)
+    before = estimator.predict_proba(X)
+    InterruptAt.batches = 0
+    name = estimator._recipe_parameter
+    hooked = make_net(max_epochs=2, batch_size=45, callbacks=[InterruptAt(3, KeyboardInterrupt)])
+    estimator.set_params(**{name: hooked}, random_state=1)
+    with pytest.raises(KeyboardInterrupt):
+        estimator.fit(X, y)
+    np.testing.assert_array_equal(estimator.predict_proba(X), before)
 
 
 def test_interrupt_of_a_stack_propagates(monkeypatch):

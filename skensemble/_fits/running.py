@@ -25,11 +25,13 @@ from skensemble._fits.subfit import Subfit, Subfits
 def fit_alone(estimator: Any, given: Given) -> None:
     """Run one fit, or take over one that was made beforehand.
 
-    An error before any network is trained leaves the estimator as it was.
+    An error before any network is trained leaves the estimator as it was, and so does an
+    interrupt of one that was fitted, unless a warm start is to keep what there is of the new fit.
     """
     if take_over(estimator, given):
         return
     before, trained = dict(vars(estimator)), False
+    keeps = estimator.__sklearn_is_fitted__() and not getattr(estimator, "warm_start", False)
     steps = estimator._steps(given)
     try:
         wanted = next(steps)
@@ -46,8 +48,8 @@ def fit_alone(estimator: Any, given: Given) -> None:
                 wanted = next(steps)
     except StopIteration:
         return
-    except BaseException:
-        if not trained:
+    except BaseException as error:
+        if not trained or (keeps and not isinstance(error, Exception)):
             vars(estimator).clear()
             vars(estimator).update(before)
         raise
