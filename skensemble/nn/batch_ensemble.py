@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import skip_init
 
 __all__ = ["FAST_WEIGHTS", "BatchEnsemble"]
 
@@ -248,7 +249,9 @@ class _Heads(nn.Module):
 
     def folded(self, member: int | None) -> nn.Linear:
         weight = self.weight.detach()
-        layer = nn.Linear(weight.shape[2], weight.shape[1], self.bias is not None).to(weight)
+        layer = skip_init(  # no draw from the global generator, for numbers that are known
+            nn.Linear, weight.shape[2], weight.shape[1], self.bias is not None, device="cpu"
+        ).to(weight)
         pick = (lambda values: values.mean(0)) if member is None else (lambda v: v[member])
         with torch.no_grad():
             layer.weight.copy_(pick(weight))

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 
+from skensemble._seeding import torch_seeded
 from skensemble.nn._tracing import CannotStack, trace_graph
 from skensemble.nn.narrowing import CONVOLUTIONS, NORMS, Cuts, blank, cut
 
@@ -149,7 +150,8 @@ def find_channels(module: nn.Module, sample: Tensor) -> Channels:
     was_training = module.training
     try:
         found = _Follower(module.eval(), sample).find()
-        also = _Follower(module.train(), sample).find()
+        with torch_seeded(0):  # dropout draws
+            also = _Follower(module.train(), sample).find()
     except CannotStack as error:
         raise CannotPrune(
             f"Channels are found by tracing the module with torch.fx, and {error}. Use "

@@ -1,5 +1,6 @@
-"""What threads that share a fitted estimator get is what one after the other gets."""
+"""What is shared stays what it was: by threads, and with the rest of the process."""
 
+import random
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -10,7 +11,13 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from torch import nn
 
-from skensemble import DeepEnsembleClassifier, DistilledClassifier, NTKClassifier
+from skensemble import (
+    BatchEnsembleClassifier,
+    DeepEnsembleClassifier,
+    DistilledClassifier,
+    NTKClassifier,
+    PrunedClassifier,
+)
 from skensemble.nn._twins import twin
 from skensemble.ntk import NTKFeatures
 
@@ -72,3 +79,38 @@ def test_a_parameter_of_two_layers_stays_one_in_a_twin():
     module[1].weight = module[0].weight
     other = twin(module)
     assert other[1].weight is other[0].weight
+
+
+class WithDropout(nn.Module):
+    def __init__(self, in_shape, n_classes):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Linear(in_shape[0], 12), nn.ReLU(), nn.Dropout(0.3), nn.Linear(12, n_classes)
+        )
+
+    def forward(self, x):
+        return self.body(x)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: PrunedClassifier(make_net(WithDropout), random_state=0),
+        lambda: BatchEnsembleClassifier(
+            make_net(), 2, init="first-only", merge="factor-mean", random_state=0
+        ),
+        lambda: DistilledClassifier(
+            None, make_net(WithDropout), transfer="munge", teacher_cv=3, patience=2, random_state=0
+        ),
+    ],
+)
+def test_no_global_generator_is_drawn_from(make):
+    X, y = make_points()
+    before = torch.get_rng_state(), np.random.get_state()[1], random.getstate()
+    fitted = make().fit(X, y)
+    fitted.predict_proba(X)
+    if hasattr(fitted, "merge_members"):
+        fitted.merge_members("rank-mean")
+    assert torch.equal(torch.get_rng_state(), before[0])
+    np.testing.assert_array_equal(np.random.get_state()[1], before[1])
+    assert random.getstate() == before[2]
