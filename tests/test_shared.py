@@ -1,11 +1,11 @@
 """What is shared stays what it was: by threads, and with the rest of the process."""
 
-import random
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
+from domain_checks import global_state
 from nets import SmallCNN, make_images, make_net, make_points
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
@@ -106,11 +106,9 @@ class WithDropout(nn.Module):
 )
 def test_no_global_generator_is_drawn_from(make):
     X, y = make_points()
-    before = torch.get_rng_state(), np.random.get_state()[1], random.getstate()
+    before = global_state()
     fitted = make().fit(X, y)
     fitted.predict_proba(X)
     if hasattr(fitted, "merge_members"):
         fitted.merge_members("rank-mean")
-    assert torch.equal(torch.get_rng_state(), before[0])
-    np.testing.assert_array_equal(np.random.get_state()[1], before[1])
-    assert random.getstate() == before[2]
+    assert global_state() == before
