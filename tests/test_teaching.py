@@ -229,6 +229,8 @@ class GaussianFast(ClassifierMixin, BaseEstimator):
 
 def test_what_cannot_be_left_out_is_refused():
     X, y = make_points()
+    with pytest.raises(ValueError, match="'teacher_cv' must be at most the number of rows, 60"):
+        DistilledClassifier(LogisticRegression(), make_net(), teacher_cv=61).fit(X, y)
     fitted = LogisticRegression().fit(X, y)
     net = make_net()
     with pytest.raises(ValueError, match="needs a teacher that is fitted here"):
@@ -288,6 +290,16 @@ def test_a_teacher_of_raw_tables_is_asked_about_frames_of_the_same_kind():
         assert set(X["count"]) <= set(data.X["count"])
         n_made += len(X)
     assert n_made == 90 + 90 + 9 * 90  # twins on their folds, the whole table, transfer rows
+
+
+def test_the_scale_of_weights_does_not_matter_to_transfer_rows():
+    X, y = make_points()
+    weight = np.random.default_rng(0).uniform(0.5, 2.0, len(y))
+    teacher = FrozenEstimator(LogisticRegression().fit(X, y))
+    student = DistilledClassifier(teacher, make_net(), transfer="munge", random_state=0)
+    light, heavy = (clone(student).fit(X, y, scale * weight) for scale in (1, 1000))
+    same(light, heavy, X, 1e-6)
+    same(clone(student).fit(X, y, np.full(len(y), 7.0)), clone(student).fit(X, y), X, 1e-6)
 
 
 class Sampling:
@@ -566,6 +578,15 @@ def test_a_report_wants_a_teacher_that_can_be_fitted():
     frozen = FrozenEstimator(GaussianFast().fit(X, y))
     with pytest.raises(ValueError, match="fits teachers on folds"):
         DistilledClassifier(frozen, make_net(), report=True).fit(X, y)
+
+
+def test_rules_are_told_of(capsys):
+    data = Mixed(60)
+    DistilledClassifier(GaussianFast(), transfer_size=2, patience=1, verbose=1, random_state=0).fit(
+        data.X, data.y
+    )
+    told = capsys.readouterr().out
+    assert "training rows heard of from 5 twins of the teacher, 120 rows made by 'munge'" in told
 
 
 # -- defaults ----------------------------------------------------------------------------------

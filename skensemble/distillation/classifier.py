@@ -14,6 +14,7 @@ from skensemble._forgotten import ForgottenRecipe
 from skensemble._parameters import refuse_inner
 from skensemble._private import HasMethods, Interval, StrOptions, fit_context
 from skensemble.augmentation.names import CONSTRAINTS
+from skensemble.distillation.committee import as_teacher
 from skensemble.distillation.files import params_with_teacher, plain_without_teacher, upgrade_params
 from skensemble.distillation.taught import TaughtClassifier
 from skensemble.objectives import Term
@@ -343,7 +344,7 @@ class DistilledClassifier(TaughtClassifier):
     def __getstate__(self) -> dict[str, Any]:
         """Return the state, without a fitted teacher where it is not to be kept."""
         state = dict(super().__getstate__())
-        if not self.keep_teacher and "estimators_" in state and is_fitted(self.teacher):
+        if not self.keep_teacher and "estimators_" in state and is_fitted(as_teacher(self.teacher)):
             state["teacher"] = ForgottenRecipe(("teacher",))
         return state
 

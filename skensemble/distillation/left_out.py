@@ -39,10 +39,13 @@ class LeftOut:
     temperature : float
         What the teacher's logits are divided by, where it is surer of rows that it has not
         seen than it is right; at least one.
+    n_twins : int
+        How many they are.
     """
 
     logits: np.ndarray
     temperature: float = 1.0
+    n_twins: int = 0
 
     def put(self, logits: torch.Tensor, start: int) -> torch.Tensor:
         """Put these words in the place of a teacher's own about the rows from `start` on."""
@@ -59,8 +62,12 @@ def wanted_folds(cv: Any, data: FitData, given: Given, seed: int) -> Folds:
     if data.valid is not None and data.valid.X is data.X:
         rows = np.concatenate([rows, data.valid.rows])
     whole = replace(data, rows=np.sort(rows), valid=None)
-    if cv == "auto":
+    if isinstance(cv, str):
         cv = min(_FOLDS, len(rows))
+    elif isinstance(cv, (int, np.integer)) and cv > len(rows):
+        raise ValueError(
+            f"The 'teacher_cv' must be at most the number of rows, {len(rows)}. Got {cv} instead."
+        )
     n_folds = cv
     groups = None if given.groups is None else np.asarray(given.groups)
     if not isinstance(cv, (int, np.integer)):
@@ -85,7 +92,7 @@ def said_by_twins(
             logits = np.full((len(data.X), *said.shape[1:]), np.nan, np.float32)
         logits[rows] = said
     assert logits is not None
-    return calibrated(logits, data)
+    return calibrated(logits, data, len(fits))
 
 
 def said_by_ensemble(teacher: Any, data: FitData, given: Given) -> LeftOut:
@@ -97,15 +104,15 @@ def said_by_ensemble(teacher: Any, data: FitData, given: Given) -> LeftOut:
     rows = np.arange(len(data.X)) if given.rows is None else given.rows
     logits = np.full((len(data.X), 1, len(ensemble.classes_)), np.nan, np.float32)
     logits[rows, 0] = np.log(np.maximum(ensemble.oof_proba_, np.exp(_UNHEARD)))
-    return LeftOut(logits)
+    return LeftOut(logits, n_twins=len(ensemble))
 
 
-def calibrated(logits: np.ndarray, data: FitData) -> LeftOut:
+def calibrated(logits: np.ndarray, data: FitData, n_twins: int) -> LeftOut:
     """Find the temperature at which a teacher's words are as sure as they are right."""
     rows = data.rows[np.isfinite(logits[data.rows, 0, 0])]
     mean = torch.from_numpy(logits[rows]).double().softmax(-1).mean(1).log().numpy()
     weight = None if data.weight is None else data.weight[rows]
-    return LeftOut(logits, max(1.0, fit_temperature(mean, data.y[rows], weight)))
+    return LeftOut(logits, max(1.0, fit_temperature(mean, data.y[rows], weight)), n_twins)
 
 
 def _in_classes(twin: Any, X: Any, classes: np.ndarray) -> np.ndarray:

@@ -59,7 +59,8 @@ class Plan:
     ) -> Plan:
         """Read the parameters of a student, and refuse what cannot be."""
         transfer, cv = student.transfer, student.teacher_cv
-        is_table = (X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim) <= 2
+        shape = getattr(X, "shape", None)
+        is_table = len(shape if isinstance(shape, tuple) else np.asarray(X).shape) <= 2
         asks_freely = not (altered_by or layers or given_logits) and teacher_share > 0
         if given_logits and not _open(transfer):
             raise ValueError(
@@ -79,6 +80,12 @@ class Plan:
         if _is(patience, "auto"):
             patience = _PATIENCE if by_rules and teacher_share > 0 else 1.0
         return cls(by_rules, bool(altered_by), float(temperature), transfer, cv, float(patience))
+
+    def summary(self, n_more: int, n_twins: int) -> str:
+        """Say in a line what a student hears."""
+        made = f"{n_more} rows made by {self.transfer!r}" if n_more else "no further rows"
+        twins = f"{n_twins} twins of the teacher" if n_twins else "the teacher"
+        return f"training rows heard of from {twins}, {made}, temperature {self.temperature:g}"
 
     @property
     def holds_transfer(self) -> bool:

@@ -52,6 +52,11 @@ class Heard:
         """What the teacher's logits are divided by."""
         return 1.0 if self.left_out is None else self.left_out.temperature
 
+    @property
+    def n_twins(self) -> int:
+        """How many others speak of training rows."""
+        return 0 if self.left_out is None else self.left_out.n_twins
+
 
 # -- asked about every batch -----------------------------------------------------------------
 def asked_teacher(

@@ -91,6 +91,7 @@ class TaughtClassifier(StudentClassifier):
     precision: str | None
     random_state: Any
     verbose: int
+    report_: dict[str, Any]
 
     def _recipe_source(self) -> Any:
         return member_recipe(self.teacher) if self.student is None else self.student
@@ -129,6 +130,9 @@ class TaughtClassifier(StudentClassifier):
         self.teacher_, left_out = yield from self._find_teacher(given, data, root, plan.teacher_cv)
         transfer = self._make_transfer(plan, recipe, data, given, root)
         heard = Heard(left_out, transfer)
+        if plan.by_rules and self.verbose:
+            told = plan.summary(0 if transfer is None else len(transfer), heard.n_twins)
+            print(f"[skensemble] {type(self).__name__}: {told}", flush=True)  # noqa: T201
         data, objective = self._make_objective(recipe, data, given, plan, heard)
         members = [
             Member(number, seed, recipe, objective, data)

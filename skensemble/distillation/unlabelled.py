@@ -23,7 +23,8 @@ def add_unlabelled(
 ) -> FitData:
     """Append rows without labels to those that the student sees: the user's, then a sampler's.
 
-    With `hold_out`, the last rows of the sampler's are held out, and nothing else is.
+    Where rows have weights the user's count one, and a sampler's as much as a training row does
+    in the mean. With `hold_out`, the last of the sampler's are held out, and nothing else is.
     """
     more = given.X_unlabelled
     if more is None and transfer is None:
@@ -43,7 +44,11 @@ def add_unlabelled(
     X, y, labelled = given.recall("joined", join, (data.X, transfer), tuple(classes))
     weight = data.weight
     if weight is not None:
-        weight = np.concatenate([weight, np.ones(len(X) - n_rows, weight.dtype)])
+        further = np.ones(len(X) - n_rows, weight.dtype)
+        further[len(further) - (0 if transfer is None else len(transfer)) :] = weight[
+            data.rows
+        ].mean()
+        weight = np.concatenate([weight, further])
     rows = np.concatenate([data.rows, np.arange(n_rows, len(X))])
     valid = data.valid
     if valid is not None and valid.X is data.X:
