@@ -72,12 +72,12 @@ class _StackedSearch(ABC):
         prepared = self._train_together(X, y, params)
         if prepared is None:
             return super().fit(X, y, **params)  # type: ignore[misc]
-        fits, splits, candidates, seconds = prepared
+        fits, splits, candidates, seconds, params = prepared
         inner = GridSearchCV(
             search.estimator,
             [{name: [value] for name, value in one.items()} for one in candidates],
             scoring=search.scoring,
-            n_jobs=1,
+            n_jobs=search.n_jobs if seconds is None else 1,
             refit=search.refit,
             cv=splits,
             verbose=search.verbose,
@@ -89,13 +89,18 @@ class _StackedSearch(ABC):
         for name in _FOUND:
             if hasattr(inner, name):
                 setattr(self, name, getattr(inner, name))
-        _set_times(self.cv_results_, seconds, len(splits))  # type: ignore[attr-defined]
+        if seconds is not None:
+            _set_times(self.cv_results_, seconds, len(splits))  # type: ignore[attr-defined]
         return self
 
     def _train_together(
         self, X: Any, y: Any, params: dict[str, Any]
-    ) -> tuple[Prepared, list[Any], list[dict[str, Any]], list[float]] | None:
-        """Train everything in step, or return None and say why that cannot be."""
+    ) -> tuple[Prepared, list[Any], list[dict[str, Any]], list[float] | None, Any] | None:
+        """Train everything in step, or return None and say why that cannot be.
+
+        Beside the fits are the folds, which may not be asked for twice, the candidates, their
+        seconds (None where none was trained), and what is left for scikit-learn to pass on.
+        """
         search: Any = self
         if not isinstance(search.estimator, BaseNetworkClassifier):
             self._say(
@@ -110,12 +115,13 @@ class _StackedSearch(ABC):
         routed = search._get_routed_params_for_fit(params)
         cv = check_cv(search.cv, y_, classifier=is_classifier(search.estimator))
         splits = list(cv.split(X_, y_, **routed.splitter.split))
+        passed_on = {**routed.estimator.fit, **routed.scorer.score}  # groups are in the folds
         start = time.perf_counter()
         try:
             fits = self._make_fits(X_, y_, routed.estimator.fit, candidates, splits)
         except Exception as error:  # scikit-learn reports it in its own way
             self._say(f"candidates are fitted one by one because of {error!r}")
-            return None
+            return Prepared(), splits, candidates, None, passed_on
         steps = [fit.steps for fit in fits]
         outcomes = fit_together(steps, search.n_jobs, max(0, search.verbose - 1))
         self._say(
@@ -125,7 +131,8 @@ class _StackedSearch(ABC):
         prepared = Prepared()
         for fit, outcome in zip(fits, outcomes, strict=True):
             prepared.add(fit.key, fit.estimator, outcome.error)
-        return prepared, splits, candidates, [outcome.seconds for outcome in outcomes]
+        seconds = [outcome.seconds for outcome in outcomes]
+        return prepared, splits, candidates, seconds, passed_on
 
     def _make_fits(
         self,

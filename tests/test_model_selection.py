@@ -265,6 +265,23 @@ def test_metadata_routing():
         both(routed, {"alpha": [0.5, 1.0]}, X, y, {"sample_weight": weight})
 
 
+def test_groups_are_routed_to_the_splitter():
+    X, y = data()
+    groups = np.arange(len(y)) % 5
+    with sklearn.config_context(enable_metadata_routing=True):
+        both(student(), {"alpha": [0.5, 1.0]}, X, y, {"groups": groups}, cv=GroupKFold(3))
+
+
+@pytest.mark.parametrize("stackable", [True, False])
+def test_folds_that_can_be_asked_for_once(stackable):
+    X, y = data(dtype=np.float32)
+    net = make_net() if stackable else make_net(Shift, module__by=lambda x: x[:, :3] * 0.5)
+    one, grid = NetworkClassifier(net, random_state=0), {"estimator__lr": [0.01, 0.1]}
+    folds = list(KFold(3).split(X))
+    ours = StackedGridSearchCV(one, grid, cv=iter(folds)).fit(X, y)
+    assert_equal_results(GridSearchCV(one, grid, cv=folds).fit(X, y), ours, 1e-5)
+
+
 def test_early_stopping_and_schedules():
     X, y = data(120)
     net = make_net(
