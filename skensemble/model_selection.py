@@ -109,6 +109,7 @@ class _StackedSearch(ABC):
             )
             return None
         search._validate_params()
+        search._get_scorers()  # which refuses scorers, and a refit that is none of them
         candidates = self._candidates()
         X_, y_ = indexable(X, y)
         check_y(y_, estimator=search)

@@ -272,6 +272,16 @@ def test_groups_are_routed_to_the_splitter():
         both(student(), {"alpha": [0.5, 1.0]}, X, y, {"groups": groups}, cv=GroupKFold(3))
 
 
+@pytest.mark.parametrize(
+    "bad", [{"scoring": ["accuracy", "neg_log_loss"]}, {"scoring": {"a": "accuracy"}, "refit": "b"}]
+)
+def test_what_cannot_be_scored_is_refused_before_training(bad, monkeypatch):
+    X, y = data()
+    monkeypatch.setattr(Training, "run", lambda self: pytest.fail("trained"))
+    with pytest.raises(ValueError, match="parameter refit must be set"):
+        StackedGridSearchCV(student(), {"alpha": [0.5, 1.0]}, cv=2, **bad).fit(X, y)
+
+
 @pytest.mark.parametrize("stackable", [True, False])
 def test_folds_that_can_be_asked_for_once(stackable):
     X, y = data(dtype=np.float32)
