@@ -84,6 +84,9 @@ class _StackedSearch(ABC):
             error_score=search.error_score,
             return_train_score=search.return_train_score,
         )
+        callbacks = getattr(self, "_skl_callbacks", None)  # scikit-learn 1.9 and newer
+        if callbacks:
+            inner.set_callbacks(*callbacks)
         with offered(fits):
             inner.fit(X, y, **params)
         for name in _FOUND:

@@ -282,6 +282,36 @@ def test_what_cannot_be_scored_is_refused_before_training(bad, monkeypatch):
         StackedGridSearchCV(student(), {"alpha": [0.5, 1.0]}, cv=2, **bad).fit(X, y)
 
 
+class Counting:
+    """A callback of scikit-learn's that counts what it is told."""
+
+    def __init__(self):
+        self.told = []
+
+    def setup(self, estimator, context):
+        self.told.append(("setup", None))
+
+    def teardown(self, estimator, context):
+        self.told.append(("teardown", None))
+
+    def on_fit_task_begin(self, estimator, context, **kwargs):
+        self.told.append(("begin", context.task_name))
+
+    def on_fit_task_end(self, estimator, context, **kwargs):
+        self.told.append(("end", context.task_name))
+
+
+@pytest.mark.skipif(not hasattr(GridSearchCV, "set_callbacks"), reason="scikit-learn 1.9")
+def test_callbacks_of_scikit_learn_are_told_the_same():
+    X, y = data()
+    theirs, ours = Counting(), Counting()
+    grid = {"alpha": [0.5, 1.0]}
+    GridSearchCV(student(), grid, cv=2).set_callbacks(theirs).fit(X, y)
+    StackedGridSearchCV(student(), grid, cv=2).set_callbacks(ours).fit(X, y)
+    assert len(theirs.told) > 8
+    assert ours.told == theirs.told
+
+
 @pytest.mark.parametrize("stackable", [True, False])
 def test_folds_that_can_be_asked_for_once(stackable):
     X, y = data(dtype=np.float32)
