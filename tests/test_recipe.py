@@ -13,6 +13,7 @@ from nets import (
     assert_same_network,
     differ,
     make_net,
+    make_points,
     weights_of,
 )
 from sklearn.datasets import load_iris
@@ -32,7 +33,7 @@ from skorch.callbacks import (
 from skorch.dataset import ValidSplit
 from torch import nn
 
-from skensemble import DeepEnsembleClassifier, NetworkClassifier
+from skensemble import BatchEnsembleClassifier, DeepEnsembleClassifier, NetworkClassifier
 from skensemble._engine.graph_stack import GraphStack
 from skensemble._engine.net import StackNet
 from skensemble._engine.stacks import LoopStack
@@ -657,3 +658,38 @@ def test_the_users_net_is_left_alone(data):
     assert repr(sorted(vars(net).items(), key=lambda item: item[0])) == before
     assert not net.initialized_
     assert vars(net.callbacks[0][1]).keys() == vars(EarlyStopping()).keys()
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"callbacks": ["x"]}, "'callbacks' of the net must hold callbacks of skorch.*Got 'x'"),
+        ({"callbacks": 5}, "'callbacks' of the net must be a list of callbacks"),
+        ({"criterion": 5}, "'criterion' of the net must be a class.*Got 5"),
+        ({"optimizer": 5}, "'optimizer' of the net must be a class.*Got 5"),
+        ({"train_split": 5}, "'train_split' of the net must be None, or a function.*Got 5"),
+        ({"device": "zz"}, "'device' of the net must name a device of torch.*Got 'zz'"),
+        ({"optimizer__nope": 3}, "optimizer Adam of the net must take.*unexpected keyword"),
+        (
+            {"optimizer": torch.optim.SGD, "optimizer__momentum": "x"},
+            "optimizer SGD of the net must take.*'momentum': 'x'",
+        ),
+    ],
+)
+def test_what_cannot_be_called_is_named_before_training(given, says):
+    X, y = make_points()
+    with pytest.raises((TypeError, ValueError), match=says):
+        NetworkClassifier(make_net(**given)).fit(X, y)
+
+
+def test_batches_of_one_row_and_batch_normalisation():
+    X, y = make_points()
+    with pytest.raises(ValueError, match="failed in training mode, at batch_size=1, on 1 rows"):
+        NetworkClassifier(make_net(ResidualMLP, batch_size=1)).fit(X, y)
+    NetworkClassifier(make_net(batch_size=1, max_epochs=1)).fit(X, y)
+
+
+def test_rank_1_members_want_groups_of_parameters():
+    X, y = make_points()
+    with pytest.raises(ValueError, match="must take groups of parameters. Got 'LBFGS'"):
+        BatchEnsembleClassifier(make_net(optimizer=torch.optim.LBFGS), 2).fit(X, y)

@@ -42,6 +42,9 @@ def try_module(recipe: Recipe, sample: Tensor) -> dict[str, Any]:
     mode = " in training mode"
     with torch.no_grad(), torch_seeded(0):
         outputs = _attempt(lambda: module.train()(sample.clone()), name, sample, mode)
+        if recipe.training.batch_size == 1:  # which batch normalisation cannot learn from
+            one = sample[:1]
+            _attempt(lambda: module.train()(one.clone()), name, one, f"{mode}, at batch_size=1,")
     _check_outputs(outputs, recipe, name, sample, mode)
     return found
 

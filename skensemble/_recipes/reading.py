@@ -14,8 +14,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 from skorch import NeuralNetClassifier
 from skorch.callbacks import (
+    Callback,
     Checkpoint,
     EarlyStopping,
     LoadInitState,
@@ -74,8 +76,10 @@ def _read_net(net: NeuralNetClassifier) -> Recipe:
     _check_class(net)
     _check_names(net)
     _check_switches(net)
+    _check_kinds(net)
     _check_callbacks(net)
     _check_rates(net)
+    _check_optimizer(net)
     outputs_proba, class_weight, smoothing = _read_criterion(net)
     train = net.get_params_for("iterator_train")
     valid = net.get_params_for("iterator_valid")
@@ -154,10 +158,44 @@ def _check_switches(net: NeuralNetClassifier) -> None:
         _refuse("dataset", "be skorch's own, since rows are sliced from X", net.dataset)
 
 
+def _check_kinds(net: NeuralNetClassifier) -> None:
+    """Refuse what could not be called or found once it is wanted."""
+    for name in ("criterion", "optimizer"):
+        if not callable(getattr(net, name)):
+            _refuse(name, f"be a class of torch's, or what makes one of its {name}s",
+                    getattr(net, name))  # fmt: skip
+    if net.train_split and not callable(net.train_split):
+        _refuse("train_split", "be None, or a function of a dataset and labels such as "
+                "skorch.dataset.ValidSplit(5)", net.train_split)  # fmt: skip
+    try:
+        torch.device(net.device)
+    except (RuntimeError, TypeError):
+        _refuse("device", "name a device of torch, such as 'cpu' or 'cuda'", net.device)
+    if not isinstance(net.callbacks, (list, tuple)) and net.callbacks not in (None, "disable"):
+        _refuse("callbacks", "be a list of callbacks, 'disable' or None", net.callbacks)
+
+
+def _check_optimizer(net: NeuralNetClassifier) -> None:
+    """Make the optimiser for a few numbers, so that what it refuses is known at once."""
+    kwargs = net.get_params_for("optimizer")
+    kwargs.pop("param_groups", None)
+    try:
+        net.optimizer([nn.Parameter(torch.zeros(2, 2))], lr=net.lr, **kwargs)
+    except (TypeError, ValueError) as error:
+        name = getattr(net.optimizer, "__name__", repr(net.optimizer))
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(
+            f"The optimizer {name} of the net must take lr={net.lr!r} and what the net's "
+            f"'optimizer__...' say, {kwargs}. Got: {error}."
+        ) from error
+
+
 def _check_callbacks(net: NeuralNetClassifier) -> None:
     for item in [] if net.callbacks in (None, "disable") else net.callbacks:
         callback = item[1] if isinstance(item, (tuple, list)) else item
         kind = callback if inspect.isclass(callback) else type(callback)
+        if not issubclass(kind, Callback):
+            _refuse("callbacks", "hold callbacks of skorch, or pairs of a name and one", item)
         if issubclass(kind, _REFUSED_CALLBACKS):
             raise ValueError(
                 f"The callback {kind.__name__} writes or reads one file for all members. "

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
+import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
@@ -190,6 +191,7 @@ class BatchEnsembleClassifier(SingleModule, FusedMembers):
         fast: dict[str, Any] = {"lr": training.lr * self.fast_lr_factor}
         if not around_one and ("weight_decay" in kwargs or _decays(training.optimizer)):
             fast["weight_decay"] = 0.0
+        _check_groups(training.optimizer, training.lr)
         groups = [(pattern, fast) for pattern in FAST_WEIGHTS]
         kwargs["param_groups"] = [*groups, *kwargs.get("param_groups", [])]
         training = replace(training, optimizer_kwargs=kwargs)
@@ -260,6 +262,21 @@ class BatchEnsembleClassifier(SingleModule, FusedMembers):
     def __len__(self) -> int:
         check_is_fitted(self)
         return self.module_.n_members
+
+
+def _check_groups(optimizer: Any, lr: float) -> None:
+    """Refuse an optimiser that cannot give rank-1 weights a rate of their own."""
+    two = [{"params": [nn.Parameter(torch.zeros(2, 2))]} for _ in range(2)]
+    try:
+        optimizer(two, lr=lr)
+    except ValueError as error:
+        raise ValueError(
+            "The rank-1 members of a BatchEnsembleClassifier have a rate of their own, so the "
+            "'optimizer' of the net must take groups of parameters. Got "
+            f"{getattr(optimizer, '__name__', optimizer)!r} instead: {error}."
+        ) from error
+    except TypeError:  # it wants arguments that the net gives it
+        return
 
 
 def _decays(optimizer: Any) -> bool:
