@@ -67,8 +67,11 @@ _PATIENCE = 4
 # Of a smaller share of the log-likelihood there is no saying how much is kept.
 _LEAST_GAIN = 0.01
 
-# Wong's palette, which colour-blind readers can tell apart (Nature Methods 8:441, 2011).
-_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
+# Wong's palette, which colour-blind readers can tell apart (Nature Methods 8:441, 2011), and grey.
+_COLOURS = (
+    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#999999",
+    "#F0E442",
+)  # fmt: skip
 _MEASURES: tuple[tuple[str, Callable[[Row], float], str], ...] = (
     ("wrong predictions, % of test rows", lambda row: 100 * (1 - row.accuracy), "%.2f"),
     ("negative log-likelihood", lambda row: row.nll, "%.3f"),
