@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_is_fitted
 
 from skensemble._engine.training import Training
 from skensemble._fits.given import Given, Steps
@@ -31,7 +33,7 @@ def fit_alone(estimator: Any, given: Given) -> None:
     if take_over(estimator, given):
         return
     before, trained = dict(vars(estimator)), False
-    keeps = estimator.__sklearn_is_fitted__() and not getattr(estimator, "warm_start", False)
+    keeps = _is_fitted(estimator) and not getattr(estimator, "warm_start", False)
     steps = estimator._steps(given)
     try:
         wanted = next(steps)
@@ -53,6 +55,14 @@ def fit_alone(estimator: Any, given: Given) -> None:
             vars(estimator).clear()
             vars(estimator).update(before)
         raise
+
+
+def _is_fitted(estimator: Any) -> bool:
+    try:
+        check_is_fitted(estimator)
+    except NotFittedError:
+        return False
+    return True
 
 
 @dataclass
