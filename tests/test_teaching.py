@@ -132,6 +132,18 @@ def test_members_of_a_cross_fitted_ensemble_have_left_rows_out_already(monkeypat
     same(student, again.fit(X, y, teacher_logits=logits), X, 1e-6)
 
 
+def test_left_out_words_of_a_calibrated_ensemble_are_calibrated():
+    X, y = make_points(300)
+    net = make_net(max_epochs=2)  # which is less sure than it is right
+    teacher = DeepEnsembleClassifier(net, 6, cross_fit=2, calibrate=True, random_state=0)
+    student = DistilledClassifier(teacher, make_net(), teacher_cv=3, random_state=0).fit(X, y)
+    ensemble = student.teacher_
+    assert abs(ensemble.temperature_ - 1) > 0.05
+    logits = np.log(np.maximum(ensemble.oof_proba_, EPS)) / ensemble.temperature_
+    again = DistilledClassifier(None, make_net(), random_state=0)
+    same(student, again.fit(X, y, teacher_logits=logits), X, 1e-6)
+
+
 def test_twins_of_ours_are_trained_beside_their_teacher(monkeypatch):
     X, y = make_points()
     trained = []
@@ -273,9 +285,12 @@ def test_a_teacher_is_asked_in_parts_where_it_says_much(monkeypatch):
     teacher = FrozenEstimator(DeepEnsembleClassifier(make_net(), 3, random_state=0).fit(X, y))
     student = DistilledClassifier(teacher, make_net(), transfer="noise", random_state=0)
     whole = clone(student).fit(X, y)
+    twins = clone(student).set_params(teacher=clone(teacher.estimator), teacher_cv=3)
+    whole_twins = clone(twins).fit(X, y)
     monkeypatch.setattr(targets, "_CHUNK_ROWS", 7)
     monkeypatch.setattr(targets, "_CHUNK_NUMBERS", 1)
     same(whole, student.fit(X, y), X, 1e-5)
+    same(whole_twins, twins.fit(X, y), X, 1e-5)
 
 
 def test_a_teacher_of_raw_tables_is_asked_about_frames_of_the_same_kind():
@@ -462,6 +477,19 @@ def test_a_list_is_a_committee_whose_voices_are_weighed():
     again = DistilledClassifier(frozen, make_net(), objective="adaptive", random_state=0)
     same(student, again.fit(X, y), X)
     assert [type(one) for one in clone(student).teacher] == [type(one) for one in both]
+
+
+def test_parameters_of_each_teacher_are_searched():
+    X, y = make_points()
+    committee = TeacherCommittee([LogisticRegression(), RandomForestClassifier(random_state=0)])
+    committee.set_params(**{"0__C": 0.5, "1__n_estimators": 7})
+    assert (committee.teachers[0].C, committee.teachers[1].n_estimators) == (0.5, 7)
+    assert clone(committee).get_params()["1__n_estimators"] == 7
+    with pytest.raises(ValueError, match="must be one of"):
+        committee.set_params(**{"2__C": 1.0})
+    student = DistilledClassifier(committee, make_net(), random_state=0)
+    search = GridSearchCV(student, {"teacher__0__C": [0.1, 1.0]}, cv=2).fit(X, y)
+    assert search.best_params_["teacher__0__C"] == search.best_estimator_.teacher_.teachers_[0].C
 
 
 def test_committees_that_cannot_be_are_refused():

@@ -101,10 +101,7 @@ def _epochs(n_rows: int, batch: int, times: float) -> int:
 
 
 def _training(module: type[nn.Module], batch: int, epochs: int) -> TrainingSettings:
-    stopping = EarlyStopping(
-        monitor="valid_loss", patience=max(5, round(_PATIENCE * epochs)), threshold=0.0,
-        load_best=True, sink=_say_nothing,
-    )  # fmt: skip
+    stopping = best_epoch(epochs)
     schedule = LRScheduler("CosineAnnealingLR", T_max=epochs)
     settings: dict[str, Any] = {
         "optimizer": torch.optim.AdamW,
@@ -127,6 +124,14 @@ def _training(module: type[nn.Module], batch: int, epochs: int) -> TrainingSetti
         net=net,
         **settings,
     )
+
+
+def best_epoch(epochs: int) -> EarlyStopping:
+    """Return the rule by which training stops, and keeps the best epoch on held-out rows."""
+    return EarlyStopping(
+        monitor="valid_loss", patience=max(5, round(_PATIENCE * epochs)), threshold=0.0,
+        load_best=True, sink=_say_nothing,
+    )  # fmt: skip
 
 
 def _say_nothing(message: str) -> None:

@@ -56,7 +56,7 @@ class LeftOut:
         return torch.cat([heard, logits[len(own) :]])
 
 
-def wanted_folds(cv: Any, data: FitData, given: Given, seed: int) -> Folds:
+def wanted_folds(cv: Any, data: FitData, seed: int) -> Folds:
     """Deal all rows of a fit, those that the student holds out among them."""
     rows = data.rows
     if data.valid is not None and data.valid.X is data.X:
@@ -69,11 +69,9 @@ def wanted_folds(cv: Any, data: FitData, given: Given, seed: int) -> Folds:
             f"The 'teacher_cv' must be at most the number of rows, {len(rows)}. Got {cv} instead."
         )
     n_folds = cv
-    groups = None if given.groups is None else np.asarray(given.groups)
     if not isinstance(cv, (int, np.integer)):
-        own = None if groups is None else groups[whole.rows]
-        n_folds = check_cv(cv).get_n_splits(np.empty((len(rows), 1)), data.y[whole.rows], own)
-    return make_folds(cv, int(n_folds), whole, groups, seed)
+        n_folds = check_cv(cv).get_n_splits(np.empty((len(rows), 1)), data.y[whole.rows])
+    return make_folds(cv, int(n_folds), whole, None, seed)
 
 
 def twins(teacher: Any, folds: Folds, given: Given, memory: Any) -> list[Subfit]:
@@ -98,12 +96,13 @@ def said_by_twins(
 def said_by_ensemble(teacher: Any, data: FitData, given: Given) -> LeftOut:
     """Return what a cross-fitted ensemble's members said of rows that they had left out.
 
-    Its own temperature is in its word already, where it calibrates.
+    At the temperature of all its words, where it calibrates.
     """
     ensemble = last_step(teacher)
     rows = np.arange(len(data.X)) if given.rows is None else given.rows
     logits = np.full((len(data.X), 1, len(ensemble.classes_)), np.nan, np.float32)
-    logits[rows, 0] = np.log(np.maximum(ensemble.oof_proba_, np.exp(_UNHEARD)))
+    temperature = ensemble.temperature_ if ensemble._calibrates() else 1.0
+    logits[rows, 0] = np.log(np.maximum(ensemble.oof_proba_, np.exp(_UNHEARD))) / temperature
     return LeftOut(logits, n_twins=len(ensemble))
 
 

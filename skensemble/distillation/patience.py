@@ -6,15 +6,13 @@ import copy
 from dataclasses import replace
 from typing import Any
 
-from skorch.callbacks import EarlyStopping, LRScheduler
+from skorch.callbacks import LRScheduler
 
+from skensemble._recipes.defaults import best_epoch
 from skensemble._recipes.recipe import Recipe
 from skensemble._recipes.training import same_net
 from skensemble._recipes.writing import write_net
 from skensemble.distillation.plan import Plan
-
-# Epochs without a better agreement on held-out rows, as a share of all.
-_SHARE = 0.15
 
 
 def patient(recipe: Recipe, plan: Plan, n_rows: int, can_stop: bool) -> Recipe:
@@ -42,11 +40,7 @@ def patient(recipe: Recipe, plan: Plan, n_rows: int, can_stop: bool) -> Recipe:
     callbacks = copy.deepcopy(own)
     _stretch(callbacks, training.max_epochs, epochs)
     if can_stop and training.early_stopping() is None:
-        stopping = EarlyStopping(
-            monitor="valid_loss", patience=max(5, round(_SHARE * epochs)), threshold=0.0,
-            load_best=True, sink=_say_nothing,
-        )  # fmt: skip
-        callbacks.append(("agreement", stopping))
+        callbacks.append(("agreement", best_epoch(epochs)))
     net.max_epochs, net.callbacks = epochs, callbacks
     return replace(recipe, training=replace(training, net=net, max_epochs=epochs))
 
@@ -58,7 +52,3 @@ def _stretch(callbacks: list[Any], before: int, now: int) -> None:
         if isinstance(callback, LRScheduler) and callback.kwargs.get("T_max") == before:
             callback.kwargs["T_max"] = now
             callback.T_max = now
-
-
-def _say_nothing(message: str) -> None:
-    """Leave a line unsaid; skorch's callbacks print otherwise."""

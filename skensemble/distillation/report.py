@@ -43,7 +43,7 @@ def out_of_fold_report(student: Any, given: Given, source: Any, root: int) -> di
     """
     data = student._check_fit(given)
     n_folds = _FOLDS if student.report is True else int(student.report)
-    folds = wanted_folds(min(n_folds, len(data.rows)), data, given, root)
+    folds = wanted_folds(min(n_folds, len(data.rows)), data, root)
     fits = [replace(given, rows=rows) for rows in folds.train]
     settings = {"report": False, "keep_teacher": True, "random_state": root}
     students = [clone(student).set_params(**settings) for _ in fits]

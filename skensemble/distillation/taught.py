@@ -303,7 +303,7 @@ class TaughtClassifier(StudentClassifier):
             yield wanted
             left_out = None if cv is None else said_by_ensemble(wanted.result, data, given)
             return wanted.result, left_out
-        folds = wanted_folds(cv, data, given, seed)
+        folds = wanted_folds(cv, data, seed)
         fits = twins(wanted.estimator, folds, given, memory)
         yield Subfits([wanted, *fits])
         return wanted.result, said_by_twins(fits, folds, self.classes_, data, given)
