@@ -267,8 +267,8 @@ def timed_fit(model: Any, data: Data) -> tuple[Any, dict[str, float]]:
 # -- models --------------------------------------------------------------------------------
 
 
-def image_recipe(sizes: ImageSizes, device: str, patience: int = 1) -> NeuralNetClassifier:
-    """Return the recipe of images; a schedule is as long as all epochs with `patience` are."""
+def image_recipe(sizes: ImageSizes, device: str) -> NeuralNetClassifier:
+    """Return the recipe of images; a student's patience stretches its schedule."""
     return NeuralNetClassifier(
         ImageNetwork,
         module__depth=sizes.depth,
@@ -283,7 +283,7 @@ def image_recipe(sizes: ImageSizes, device: str, patience: int = 1) -> NeuralNet
         max_epochs=sizes.epochs,
         batch_size=sizes.batch_size,
         train_split=None,
-        callbacks=[LRScheduler("CosineAnnealingLR", T_max=sizes.epochs * patience)],
+        callbacks=[LRScheduler("CosineAnnealingLR", T_max=sizes.epochs)],
         device=device,
     )
 
@@ -300,10 +300,10 @@ class Shared:
         altered = {} if self._sizes is None else {"augmentation": "crop-flip"}
         return {"random_state": self.case.seed} | altered
 
-    def _recipe(self, patience: int = 1) -> Any:
+    def _recipe(self) -> Any:
         if self._sizes is None:
             return None
-        return image_recipe(self._sizes, self.plan.device, patience)
+        return image_recipe(self._sizes, self.plan.device)
 
     def _fitted(self, name: str, model: Any) -> tuple[Any, Judged]:
         """Fit and judge, or read what another run has kept."""
@@ -350,7 +350,7 @@ class Shared:
         settings = self._given() | ARMS[arm]
         if self._sizes is not None:
             settings |= {"temperature": 4.0, "alpha": 0.9, "patience": self._sizes.patience}
-        recipe = self._recipe(settings.get("patience", 1))
+        recipe = self._recipe()
         return DistilledClassifier(self._teacher(teacher), recipe, memory=memory, **settings)
 
     def run(self, teacher: str, arm: str, memory: str | None = None) -> dict[str, Any]:

@@ -74,7 +74,8 @@ class DistilledClassifier(TaughtClassifier):
         fitted here gets twins, each of which leaves a fold out; the members of a cross-fitted
         `DeepEnsembleClassifier` have left out folds of their own, which are then used as they
         are. All rows that are not training rows are asked of the whole teacher, and where it is
-        surer of left-out rows than it is right, its words are tempered. "auto" is five folds
+        surer of left-out rows than it is right, its words are tempered. Splitters that ask for
+        groups cannot be used, since `fit` takes none. "auto" is five folds
         where rules choose the student and the teacher does not stop early by rows that it
         holds out, and None otherwise.
     transfer : str, Sampler, object or None, default="auto"
