@@ -38,6 +38,7 @@ from threadpoolctl import threadpool_limits
 from torch import nn
 
 from skensemble import DeepEnsembleClassifier, DistilledClassifier, NetworkClassifier
+from skensemble.augmentation import CropFlip
 from skensemble.datasets import load_cifar
 from skensemble.metrics import retention
 
@@ -58,13 +59,17 @@ ROWS_AT_ONCE = 1000
 
 @dataclass(frozen=True)
 class ImageSizes:
-    """Of the images' cell: rows, network, training and teacher."""
+    """Of the images' cell: rows, network, training and teacher.
+
+    Images are flipped at random, and cropped after a padding of so many pixels.
+    """
 
     n_train: int = 5000
     n_test: int = 10_000
     depth: int = 20
     width: int = 16
     pool: int = 1
+    padding: int = 4
     epochs: int = 150
     batch_size: int = 64
     members: int = 5
@@ -297,7 +302,8 @@ class Shared:
         self._sizes = plan.sizes if case.cell == "images" else None
 
     def _given(self) -> dict[str, Any]:
-        altered = {} if self._sizes is None else {"augmentation": "crop-flip"}
+        sizes = self._sizes
+        altered = {} if sizes is None else {"augmentation": CropFlip(sizes.padding)}
         return {"random_state": self.case.seed} | altered
 
     def _recipe(self) -> Any:
