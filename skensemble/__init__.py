@@ -15,6 +15,7 @@ from skensemble import (
 )
 from skensemble._base.errors import MemberDivergedError
 from skensemble._files.states import load
+from skensemble._records.folder import Checkpoint
 from skensemble.distillation.classifier import DistilledClassifier
 from skensemble.distillation.committee import TeacherCommittee
 from skensemble.distillation.generations import SelfDistiller
@@ -30,6 +31,7 @@ __version__ = "0.1.0"
 # What `import *` brings: not the modules, which have names that others' modules have too.
 __all__ = [
     "BatchEnsembleClassifier",
+    "Checkpoint",
     "DeepEnsembleClassifier",
     "DistilledClassifier",
     "MemberDivergedError",

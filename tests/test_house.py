@@ -20,6 +20,7 @@ FLOORS = [
     {"_base"},
     {"_fits", "_files"},
     {"_engine"},
+    {"_records"},
     {"_recipes"},
     {"objectives"},
     {"augmentation", "perturbation", "transfer"},

@@ -12,7 +12,7 @@ from skensemble._base.errors import MemberDivergedError
 from skensemble._base.estimator import BaseNetworks
 from skensemble._data.rows import FitData
 from skensemble._engine.members import Member
-from skensemble._engine.net import MemberResult
+from skensemble._engine.results import MemberResult
 from skensemble._engine.training import Training
 from skensemble._fits.given import Given, Steps
 from skensemble._recipes.recipe import Recipe

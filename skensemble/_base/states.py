@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from skensemble._engine.net import MemberResult
+from skensemble._engine.results import MemberResult
 from skensemble._files.format import (
     State,
     array_of,
@@ -33,6 +33,8 @@ from skensemble.nn._states import extra_state, is_extra, versions
 def plain_params(params: dict[str, Any]) -> dict[str, Any]:
     """Return parameters as JSON has them."""
     params = dict(params)
+    if "checkpoint" in params:
+        params["checkpoint"] = None  # of a fit that is done; a file names no folder
     if "augmentation" in params:
         params["augmentation"] = describe_augmentation(params["augmentation"])
     if not isinstance(params.get("random_state"), (int, type(None))):
@@ -49,8 +51,9 @@ def plain_params(params: dict[str, Any]) -> dict[str, Any]:
 def params_of(about: dict[str, Any]) -> dict[str, Any]:
     """Return parameters as an estimator takes them."""
     params = dict(about)
-    if "memory" in params:
-        params["memory"] = None  # what lies in its folder is unpickled: no file may name one
+    for name in ("memory", "checkpoint"):
+        if name in params:
+            params[name] = None  # what lies in a memory is unpickled: no file may name a folder
     if "augmentation" in params:
         params["augmentation"] = rebuild_augmentation(params["augmentation"])
     if isinstance(params.get("class_weight"), list):

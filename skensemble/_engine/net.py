@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,32 +26,12 @@ from skensemble._data.rows import Rows
 from skensemble._engine.early_stopping import MemberEarlyStopping
 from skensemble._engine.masks import MemberMasks
 from skensemble._engine.rates import MemberRates
+from skensemble._engine.results import MemberResult
+from skensemble._engine.resuming import Recorder
 from skensemble._engine.stacks import MemberStack
 from skensemble.nn._outputs import log_proba
 from skensemble.nn._states import is_extra, map_state
 from skensemble.objectives import Objective
-
-
-@dataclass
-class MemberResult:
-    """What training leaves of one member.
-
-    Attributes
-    ----------
-    state : dict of Tensor
-        The state dict of the user's module, on the CPU, with versions and extra state.
-    history : list of dict
-        One row an epoch: ``epoch``, ``train_loss``, ``valid_loss``, ``valid_acc``, ``dur``.
-    diverged_at : int or None
-        The epoch in which the loss stopped being finite.
-    best_epoch : int or None
-        The epoch that a rule of early stopping found best.
-    """
-
-    state: dict[str, Tensor]
-    history: list[dict[str, Any]] = field(default_factory=list)
-    diverged_at: int | None = None
-    best_epoch: int | None = None
 
 
 class _StopTraining(Exception):
@@ -335,41 +315,55 @@ class StackNet(NeuralNetClassifier):
 
     def _record(self, name: str, values: Tensor) -> None:
         numbers = values.expand(self.stack_.n_members).double().cpu().numpy()
-        self._member_rows[-1][name] = numbers
+        self.member_rows[-1][name] = numbers
         self.history.record(name, float(numbers.mean()))
 
     # -- the whole fit -----------------------------------------------------------------
 
-    def train(self, train: Split, valid: Split | None, label: str = "") -> list[MemberResult]:
+    def train(
+        self,
+        train: Split,
+        valid: Split | None,
+        label: str = "",
+        recorder: Recorder | None = None,
+    ) -> list[MemberResult]:
         """Train all members and return what is left of each.
 
         Unlike skorch's ``fit`` an interrupt from the keyboard is not swallowed.
         """
-        self.label, self._train = label, train
+        self.label, self._train, self._recorder = label, train, recorder
         self.initialize()
         self._batch_listeners = [
             callback for _, callback in self.callbacks_ if _listens_to_batches(callback)
         ]
-        self._member_rows: list[dict[str, np.ndarray]] = []
-        self._diverged: dict[int, int] = {}
+        self.member_rows: list[dict[str, np.ndarray]] = []
+        self.diverged: dict[int, int] = {}
         self.notify("on_train_begin", X=train.data.rows.array, y=train.data.y)
-        with contextlib.suppress(_StopTraining):
-            self.fit_loop((train, valid))
+        done = 0 if recorder is None else recorder.resume(self)
+        if done and self.verbose:
+            print(f"[skensemble] {label}: goes on after epoch {done}", flush=True)  # noqa: T201
+        if not (done and self._nobody_left()):
+            with contextlib.suppress(_StopTraining):
+                self.fit_loop((train, valid), epochs=self.max_epochs - done)
         self.notify("on_train_end", X=train.data.rows.array, y=train.data.y)
         return [self._result(member) for member in range(self.stack_.n_members)]
+
+    def take_rows(self, rows: list[dict[str, np.ndarray]], diverged: dict[int, int]) -> None:
+        """Take back what members have shown so far."""
+        self.member_rows, self.diverged = rows, diverged
 
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
         """Open a row of the history."""
         super().on_epoch_begin(net, **kwargs)
-        self._member_rows.append({})
+        self.member_rows.append({})
         self._epoch_start = time.perf_counter()
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Close the row; find members that diverged or may stop."""
         self.history.record("dur", time.perf_counter() - self._epoch_start)
-        epoch, row = len(self.history), self._member_rows[-1]
+        epoch, row = len(self.history), self.member_rows[-1]
         for member in np.flatnonzero(~np.isfinite(row["train_loss"]) & ~self._stopped()):
-            self._diverged.setdefault(int(member), epoch)
+            self.diverged.setdefault(int(member), epoch)
         if self.early_stopping is not None:
             scores = row[self.early_stopping.recipe.monitor]
             self.early_stopping.update(epoch, scores, self.stack_.member_state)
@@ -386,11 +380,15 @@ class StackNet(NeuralNetClassifier):
                 if method_name != "on_epoch_end":
                     raise
                 raise _StopTraining from stop
-        if method_name == "on_epoch_end" and self._nobody_left():
+        if method_name != "on_epoch_end":
+            return
+        if self._recorder is not None:
+            self._recorder.after_epoch(self)
+        if self._nobody_left():
             raise _StopTraining
 
     def _nobody_left(self) -> bool:
-        stopped = set(self._diverged) | set(np.flatnonzero(self._stopped()).tolist())
+        stopped = set(self.diverged) | set(np.flatnonzero(self._stopped()).tolist())
         return len(stopped) == self.stack_.n_members
 
     def _stopped(self) -> np.ndarray:
@@ -400,7 +398,7 @@ class StackNet(NeuralNetClassifier):
 
     def _say(self, epoch: int) -> None:
         numbers = "  ".join(
-            f"{name} {values.mean():.4f}" for name, values in self._member_rows[-1].items()
+            f"{name} {values.mean():.4f}" for name, values in self.member_rows[-1].items()
         )
         print(f"[skensemble] {self.label}: epoch {epoch}  {numbers}", flush=True)  # noqa: T201
 
@@ -408,7 +406,7 @@ class StackNet(NeuralNetClassifier):
         kept = self.early_stopping.kept if self.early_stopping is not None else {}
         state = kept.get(member) or self.stack_.member_state(member)
         rows = []
-        for entry, members in zip(self.history, self._member_rows, strict=True):
+        for entry, members in zip(self.history, self.member_rows, strict=True):
             row = {k: v for k, v in entry.items() if isinstance(v, (int, float, str, bool))}
             row.update({name: float(values[member]) for name, values in members.items()})
             rows.append(row)
@@ -421,7 +419,7 @@ class StackNet(NeuralNetClassifier):
         return MemberResult(
             map_state(state, Tensor.cpu),
             rows,
-            self._diverged.get(member, len(self.history) if lost else None),
+            self.diverged.get(member, len(self.history) if lost else None),
             None if self.early_stopping is None else int(self.early_stopping.best_epoch[member]),
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -13,9 +14,11 @@ from skensemble._data.rows import FitData, Rows
 from skensemble._engine.early_stopping import MemberEarlyStopping
 from skensemble._engine.masks import MemberMasks
 from skensemble._engine.members import SAMPLE_ROWS, Member
-from skensemble._engine.net import MemberResult, Split, StackNet
+from skensemble._engine.net import Split, StackNet
 from skensemble._engine.planning import Plan
 from skensemble._engine.rates import MemberRates
+from skensemble._engine.results import MemberResult
+from skensemble._engine.resuming import Recorder, ShardRecord
 from skensemble._engine.stacks import LoopStack
 from skensemble._recipes.recipe import Recipe
 from skensemble._seeding import Purpose, generator, purpose_seed, torch_seeded
@@ -56,8 +59,10 @@ def _parts(members: list[Member]) -> tuple[Recipe, Objective, bool]:
     return first.recipe, first.objective, first.objective.shared_batches
 
 
-def train_shard(job: Job, members: list[Member], device: str) -> list[MemberResult]:
-    """Build, train and hand back the members of one shard."""
+def train_shard(
+    job: Job, members: list[Member], device: str, record: ShardRecord | None = None
+) -> list[MemberResult]:
+    """Build, train and hand back the members of one shard, and keep them where one says."""
     recipe = members[0].recipe.on(device)
     training = recipe.training
     stopping = training.early_stopping()
@@ -98,10 +103,15 @@ def train_shard(job: Job, members: list[Member], device: str) -> list[MemberResu
     alike = not training.shuffle and all(member.data.rows is rows for member in members)
     train = Split(data, _index([member.data for member in members], shared or alike))
     held_out = _held_out(members, recipe, shared)
-    if not (job.plan.draws and isinstance(stack, LoopStack)):
-        return net.train(train, held_out, _label(members))
-    with torch_seeded(purpose_seed(members[0].seed, Purpose.FORWARD), device):
-        return net.train(train, held_out, _label(members))
+    draws = job.plan.draws and isinstance(stack, LoopStack)
+    seed = purpose_seed(members[0].seed, Purpose.FORWARD)
+    draws_on = torch.device(device) if draws else None
+    recorder = None if record is None else Recorder(record, draws_on)
+    with torch_seeded(seed, device) if draws else nullcontext():
+        results = net.train(train, held_out, _label(members), recorder)
+    if record is not None:
+        record.keep_results(results)
+    return results
 
 
 def _start_objective(

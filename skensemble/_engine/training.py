@@ -15,9 +15,11 @@ from joblib.parallel import get_active_backend
 
 from skensemble._data.rows import Rows
 from skensemble._engine.members import SAMPLE_ROWS, Member
-from skensemble._engine.net import MemberResult
 from skensemble._engine.planning import Plan, make_plan
+from skensemble._engine.results import MemberResult
+from skensemble._engine.resuming import records_of
 from skensemble._engine.shards import Job, _parts, make_shards, shard_device, train_shard
+from skensemble._records.folder import active
 
 
 @dataclass
@@ -76,15 +78,22 @@ def train_members(training: Training) -> Iterator[tuple[Member, MemberResult]]:
             for group in _of_one_length(members)
             for shard in make_shards(group, plan.size, n_workers)
         ]
+    folder = active()
+    records: list[Any] = [None] * len(shards)
+    if folder is not None:
+        records = records_of(folder, shards, {"stack": plan.kind.__name__})
+    done = [record and record.results() for record in records]
     calls = (
-        delayed(train_shard)(job, shard, shard_device(recipe.training.device, number))
-        for number, shard in enumerate(shards)
+        delayed(train_shard)(job, shard, shard_device(recipe.training.device, number), record)
+        for number, (shard, record) in enumerate(zip(shards, records, strict=True))
+        if done[number] is None
     )
     # Finished members are kept as they come, where the backend (unlike ray's) can do that.
     streams = get_active_backend()[0].supports_return_generator
     parallel = Parallel(n_jobs=training.n_jobs, return_as="generator" if streams else "list")
-    for shard, results in zip(shards, parallel(calls), strict=True):
-        yield from zip(shard, results, strict=True)
+    trained = iter(parallel(calls) if None in done else ())
+    for shard, results in zip(shards, done, strict=True):
+        yield from zip(shard, next(trained) if results is None else results, strict=True)
 
 
 def _say_plan(training: Training, plan: Plan) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from sklearn.utils import _safe_indexing, indexable
 
+from skensemble._seeding import root_seed
+
 Steps = Generator[Any, None, Any]
 
 
@@ -34,6 +36,8 @@ class Given:
         Groups of rows, for splitters.
     several : bool
         Whether several fits share what is remembered.
+    root : tuple of estimator and int, or None
+        The seed of a fit that is gone on with, and whose fit that is.
     """
 
     X: Any
@@ -46,11 +50,18 @@ class Given:
     taught: tuple[np.ndarray, float] | None = None
     groups: Any = None
     several: bool = False
+    root: tuple[Any, int] | None = None
 
     @property
     def is_alone(self) -> bool:
         """Whether nobody else will ask for what this fit finds out."""
         return self.rows is None and not self.several
+
+    def root_of(self, estimator: Any) -> int:
+        """Return the seed that an estimator's random numbers come from in this fit."""
+        if self.root is not None and self.root[0] is estimator:
+            return self.root[1]
+        return root_seed(estimator.random_state)
 
     def part(self) -> tuple[Any, Any, Any]:
         """Return rows, labels and weights of this fit alone, as they arrived."""

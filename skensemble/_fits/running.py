@@ -19,6 +19,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 from skensemble._engine.training import Training
+from skensemble._fits.checkpointed import checkpointed
 from skensemble._fits.given import Given, Steps
 from skensemble._fits.prepared import take_over
 from skensemble._fits.subfit import Subfit, Subfits
@@ -32,6 +33,11 @@ def fit_alone(estimator: Any, given: Given) -> None:
     """
     if take_over(estimator, given):
         return
+    with checkpointed(estimator, given) as known:
+        _run_alone(estimator, known)
+
+
+def _run_alone(estimator: Any, given: Given) -> None:
     before, trained = dict(vars(estimator)), False
     keeps = _is_fitted(estimator) and not getattr(estimator, "warm_start", False)
     steps = estimator._steps(given)
@@ -165,7 +171,7 @@ def _fit_parts(parts: list[Subfit], n_jobs: int | None, verbose: int) -> dict[An
     wanted: dict[Any, list[Subfit]] = {}
     for part in parts:
         wanted.setdefault(part.key(), []).append(part)
-    ours = {key: each for key, each in wanted.items() if hasattr(each[0].estimator, "_steps")}
+    ours = {key: each for key, each in wanted.items() if _runs_in_step(each[0].estimator)}
     estimators = {key: clone(each[0].estimator) for key, each in ours.items()}
     steps = [estimators[key]._steps(each[0].given) for key, each in ours.items()]
     outcomes = dict(zip(ours, fit_together(steps, n_jobs, verbose), strict=True))
@@ -182,6 +188,11 @@ def _fit_parts(parts: list[Subfit], n_jobs: int | None, verbose: int) -> dict[An
         for part in each:
             part.result = result
     return outcomes
+
+
+def _runs_in_step(estimator: Any) -> bool:
+    """Whether a fit can share stacks with others: one of ours that has no folder of its own."""
+    return hasattr(estimator, "_steps") and getattr(estimator, "checkpoint", None) is None
 
 
 def _alike(fits: list[_Fit]) -> list[list[_Fit]]:

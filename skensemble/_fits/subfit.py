@@ -16,6 +16,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
 from skensemble._fits.given import Given
+from skensemble._records.folder import active
 
 try:
     import fcntl
@@ -47,7 +48,7 @@ class Subfit:
     def run(self) -> None:
         """Fit it, or find it in the memory; who comes second waits for the first."""
         arguments = (self.estimator, *self.given.part())
-        with locked(self.memory.location, arguments):
+        with _numbered(self.memory.location, arguments), locked(self.memory.location, arguments):
             self.result = self.memory.cache(fit_estimator)(*arguments)
 
     def key(self) -> Any:
@@ -75,6 +76,17 @@ class Subfits:
     def parts(self) -> list[Subfit]:
         """Return the fits that are wanted."""
         return self.wanted
+
+
+@contextmanager
+def _numbered(location: Any, arguments: Any) -> Iterator[None]:
+    """Give the trainings of a fit their own numbers, as a memory may spare them next time."""
+    folder = active()
+    if folder is None or location is None:
+        yield
+        return
+    with folder.within(f"fit-{joblib.hash(arguments)}"):
+        yield
 
 
 @contextmanager

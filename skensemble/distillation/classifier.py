@@ -13,6 +13,7 @@ from skensemble._fits.running import fit_alone
 from skensemble._forgotten import ForgottenRecipe
 from skensemble._parameters import refuse_inner
 from skensemble._private import HasMethods, Interval, StrOptions, fit_context
+from skensemble._records.folder import CHECKPOINT
 from skensemble.augmentation.names import CONSTRAINTS
 from skensemble.distillation.committee import as_teacher
 from skensemble.distillation.files import params_with_teacher, plain_without_teacher, upgrade_params
@@ -135,6 +136,9 @@ class DistilledClassifier(TaughtClassifier):
         Run forward passes in bfloat16 where that is safe (autocast).
     random_state : int, RandomState instance or None, default=None
         Seed of the students, and of a teacher that has none.
+    checkpoint : path-like, Checkpoint or None, default=None
+        A folder that `fit` keeps each epoch and each finished network in, and goes on from after
+        it was killed or interrupted; see `Checkpoint`.
     verbose : int, default=0
         1 tells what is trained how, 2 tells of every epoch.
 
@@ -215,6 +219,7 @@ class DistilledClassifier(TaughtClassifier):
         "n_jobs": [numbers.Integral, None],
         "precision": [StrOptions({"bf16"}), None],
         "random_state": ["random_state"],
+        "checkpoint": CHECKPOINT,
         "verbose": ["verbose"],
     }
 
@@ -244,6 +249,7 @@ class DistilledClassifier(TaughtClassifier):
         n_jobs: int | None = None,
         precision: str | None = None,
         random_state: Any = None,
+        checkpoint: Any = None,
         verbose: int = 0,
     ) -> None:
         self.teacher = teacher
@@ -269,6 +275,7 @@ class DistilledClassifier(TaughtClassifier):
         self.n_jobs = n_jobs
         self.precision = precision
         self.random_state = random_state
+        self.checkpoint = checkpoint
         self.verbose = verbose
 
     # -- fit -----------------------------------------------------------------------------

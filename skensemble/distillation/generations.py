@@ -18,7 +18,8 @@ from skensemble._fits.given import Given, Steps
 from skensemble._fits.running import fit_alone
 from skensemble._private import Interval, StrOptions, fit_context
 from skensemble._recipes.recipe import Recipe
-from skensemble._seeding import Purpose, member_seed, purpose_seed, root_seed
+from skensemble._records.folder import CHECKPOINT
+from skensemble._seeding import Purpose, member_seed, purpose_seed
 from skensemble.augmentation.names import CONSTRAINTS
 from skensemble.distillation.kernels import check_no_batches, kernel_student, learns_targets
 from skensemble.distillation.lesson import Lesson
@@ -67,6 +68,9 @@ class SelfDistiller(StudentClassifier):
         Run forward passes in bfloat16 where that is safe (autocast).
     random_state : int, RandomState instance or None, default=None
         Seed. Generation 0 is what `NetworkClassifier` makes of it.
+    checkpoint : path-like, Checkpoint or None, default=None
+        A folder that `fit` keeps each epoch and each finished network in, and goes on from after
+        it was killed or interrupted; see `Checkpoint`.
     verbose : int, default=0
         1 tells what is trained how, 2 tells of every epoch.
 
@@ -115,6 +119,7 @@ class SelfDistiller(StudentClassifier):
         "class_weight": [StrOptions({"balanced"}), dict, None],
         "precision": [StrOptions({"bf16"}), None],
         "random_state": ["random_state"],
+        "checkpoint": CHECKPOINT,
         "verbose": ["verbose"],
     }
 
@@ -131,6 +136,7 @@ class SelfDistiller(StudentClassifier):
         class_weight: Any = None,
         precision: str | None = None,
         random_state: Any = None,
+        checkpoint: Any = None,
         verbose: int = 0,
     ) -> None:
         self.estimator = estimator
@@ -143,6 +149,7 @@ class SelfDistiller(StudentClassifier):
         self.class_weight = class_weight
         self.precision = precision
         self.random_state = random_state
+        self.checkpoint = checkpoint
         self.verbose = verbose
 
     @fit_context(prefer_skip_nested_validation=False)
@@ -173,7 +180,7 @@ class SelfDistiller(StudentClassifier):
         return self.generations_ if self.average_generations else self.generations_[-1:]
 
     def _steps(self, given: Given) -> Steps:
-        root = root_seed(self.random_state)
+        root = given.root_of(self)
         if learns_targets(self.estimator):
             yield from self._kernel_steps(self.estimator, given, root)
             return

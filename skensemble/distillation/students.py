@@ -12,7 +12,7 @@ from sklearn.base import clone
 from torch import Tensor, nn
 
 from skensemble._base.classifier import BaseNetworkClassifier
-from skensemble._engine.net import MemberResult
+from skensemble._engine.results import MemberResult
 from skensemble._recipes.recipe import Recipe
 from skensemble.ensembles.batch_ensemble import BatchEnsembleClassifier
 from skensemble.ensembles.network import NetworkClassifier

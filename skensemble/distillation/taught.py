@@ -21,7 +21,7 @@ from skensemble._fits.given import Given, Steps
 from skensemble._fits.subfit import Subfit, Subfits
 from skensemble._recipes.reading import read_recipe
 from skensemble._recipes.recipe import Recipe
-from skensemble._seeding import Purpose, member_seed, purpose_seed, root_seed
+from skensemble._seeding import Purpose, member_seed, purpose_seed
 from skensemble.distillation.committee import as_teacher
 from skensemble.distillation.kernels import check_kernel_student, kernel_student, learns_targets
 from skensemble.distillation.left_out import (
@@ -102,7 +102,7 @@ class TaughtClassifier(StudentClassifier):
             read_transfer(self.transfer)
         if self.report:
             check_report(self, given)
-        root = root_seed(self.random_state)
+        root = given.root_of(self)
         source = self._recipe_source()
         if learns_targets(source):
             yield from self._teach_kernels(source, given, root)

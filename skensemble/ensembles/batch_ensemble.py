@@ -14,13 +14,12 @@ from torch import Tensor, nn
 
 from skensemble._base.fusion import FusedMembers
 from skensemble._base.single import SingleModule
-from skensemble._engine.net import MemberResult
+from skensemble._engine.results import MemberResult
 from skensemble._files.registry import in_files
 from skensemble._fits.given import Given, Steps
 from skensemble._fits.running import fit_alone
 from skensemble._private import Interval, Options, StrOptions, fit_context
 from skensemble._recipes.recipe import Recipe
-from skensemble._seeding import root_seed
 from skensemble.ensembles.network import NETWORK_CONSTRAINTS, NetworkClassifier
 from skensemble.ensembles.rank1 import Rank1
 from skensemble.nn.batch_ensemble import FAST_WEIGHTS, INITS, BatchEnsemble
@@ -71,6 +70,9 @@ class BatchEnsembleClassifier(SingleModule, FusedMembers):
         Run forward passes in bfloat16 where that is safe (autocast).
     random_state : int, RandomState instance or None, default=None
         Seed of initial weights, vectors, order of samples and dropout.
+    checkpoint : path-like, Checkpoint or None, default=None
+        A folder that `fit` keeps each epoch and each finished network in, and goes on from after
+        it was killed or interrupted; see `Checkpoint`.
     verbose : int, default=0
         1 tells what is trained how, 2 tells of every epoch.
 
@@ -138,6 +140,7 @@ class BatchEnsembleClassifier(SingleModule, FusedMembers):
         class_weight: Any = None,
         precision: str | None = None,
         random_state: Any = None,
+        checkpoint: Any = None,
         verbose: int = 0,
     ) -> None:
         self.estimator = estimator
@@ -151,6 +154,7 @@ class BatchEnsembleClassifier(SingleModule, FusedMembers):
         self.class_weight = class_weight
         self.precision = precision
         self.random_state = random_state
+        self.checkpoint = checkpoint
         self.verbose = verbose
 
     @fit_context(prefer_skip_nested_validation=False)
@@ -175,7 +179,7 @@ class BatchEnsembleClassifier(SingleModule, FusedMembers):
         return self
 
     def _steps(self, given: Given) -> Steps:
-        seed = root_seed(self.random_state)
+        seed = given.root_of(self)
         recipe, data = self._prepare(self.estimator, given, seed)
         recipe = self._widen(recipe)
         shared = SharedWeights(recipe.objective(), self.n_estimators)

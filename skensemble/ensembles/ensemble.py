@@ -19,7 +19,7 @@ from skensemble._base.fusion import AVERAGING, FusedMembers
 from skensemble._base.single import check_same_device
 from skensemble._data.rows import FitData
 from skensemble._engine.members import Member
-from skensemble._engine.net import MemberResult
+from skensemble._engine.results import MemberResult
 from skensemble._engine.training import Training
 from skensemble._files.registry import in_files
 from skensemble._fits.given import Given, Steps
@@ -28,7 +28,8 @@ from skensemble._private import HasMethods, Interval, RealNotInt, StrOptions, fi
 from skensemble._recipes.reading import read_recipe
 from skensemble._recipes.recipe import Recipe
 from skensemble._recipes.wraps import Channels
-from skensemble._seeding import Purpose, member_seed, purpose_seed, root_seed
+from skensemble._seeding import member_seed
+from skensemble.ensembles.drawing import drawn_rows
 from skensemble.ensembles.left_out import (
     left_out_proba,
     left_out_temperature,
@@ -100,6 +101,9 @@ class DeepEnsembleClassifier(FusedMembers):
         Whether `fit` keeps the members it has and trains only those that are missing.
     random_state : int, RandomState instance or None, default=None
         Seed. Member `m` depends on it and on `m` alone.
+    checkpoint : path-like, Checkpoint or None, default=None
+        A folder that `fit` keeps each epoch and each finished network in, and goes on from after
+        it was killed or interrupted; see `Checkpoint`.
     verbose : int, default=0
         1 tells what is trained how, 2 tells of every epoch.
 
@@ -196,6 +200,7 @@ class DeepEnsembleClassifier(FusedMembers):
         precision: str | None = None,
         warm_start: bool = False,
         random_state: Any = None,
+        checkpoint: Any = None,
         verbose: int = 0,
     ) -> None:
         self.estimator = estimator
@@ -214,6 +219,7 @@ class DeepEnsembleClassifier(FusedMembers):
         self.precision = precision
         self.warm_start = warm_start
         self.random_state = random_state
+        self.checkpoint = checkpoint
         self.verbose = verbose
 
     # -- fit -----------------------------------------------------------------------------
@@ -259,7 +265,7 @@ class DeepEnsembleClassifier(FusedMembers):
 
     def _steps(self, given: Given) -> Steps:
         kept = self._kept_members()
-        root = int(getattr(self, "_root", 0)) if kept else root_seed(self.random_state)
+        root = int(getattr(self, "_root", 0)) if kept else given.root_of(self)
         before = dict(vars(self))
         cross_fit = self._cross_fit()
         require_splitter(self.cross_fit, given.groups)
@@ -276,7 +282,7 @@ class DeepEnsembleClassifier(FusedMembers):
             if number not in kept:
                 seed = member_seed(root, number)
                 own = data if folds is None else folds.of(data, number)
-                rows = self._draw_rows(own.rows, seed)
+                rows = drawn_rows(self, own.rows, seed)
                 own = own if rows is None else replace(own, rows=rows)
                 members.append(Member(number, seed, recipe.of_member(number), objective, own))
         self._root: int = root
@@ -380,20 +386,6 @@ class DeepEnsembleClassifier(FusedMembers):
         data.require_range(old.dtype)
         check_same_device(self.estimators_[0].module_, recipe)
         return replace(recipe, dtype=old.dtype)
-
-    def _draw_rows(self, rows: np.ndarray, seed: int) -> np.ndarray | None:
-        if not self.bootstrap and self.max_samples is None:
-            return None
-        size: Any = len(rows) if self.max_samples is None else self.max_samples
-        if not isinstance(size, numbers.Integral):
-            size = max(1, round(size * len(rows)))
-        if size > len(rows) and not self.bootstrap:
-            raise ValueError(
-                f"Without bootstrap 'max_samples' must be at most the number of rows, "
-                f"{len(rows)}. Got {size} instead."
-            )
-        draw = np.random.default_rng(purpose_seed(seed, Purpose.BOOTSTRAP))
-        return rows[draw.choice(len(rows), size, replace=self.bootstrap)]
 
     def _train(
         self, recipe: Recipe, members: list[Member], kept: dict[int, NetworkClassifier]

@@ -16,7 +16,7 @@ from skensemble._fits.given import Given, Steps
 from skensemble._fits.running import fit_alone
 from skensemble._private import StrOptions, fit_context
 from skensemble._recipes.recipe import Recipe
-from skensemble._seeding import root_seed
+from skensemble._records.folder import CHECKPOINT
 from skensemble.augmentation.names import CONSTRAINTS
 from skensemble.ensembles.refitting import require_best_epoch
 
@@ -27,6 +27,7 @@ NETWORK_CONSTRAINTS: dict[str, Any] = {
     "class_weight": [StrOptions({"balanced"}), dict, None],
     "precision": [StrOptions({"bf16"}), None],
     "random_state": ["random_state"],
+    "checkpoint": CHECKPOINT,
     "verbose": ["verbose"],
 }
 
@@ -62,6 +63,9 @@ class NetworkClassifier(SingleModule, BaseNetworkClassifier):
         Run forward passes in bfloat16 where that is safe (autocast).
     random_state : int, RandomState instance or None, default=None
         Seed of initial weights, order of samples and dropout.
+    checkpoint : path-like, Checkpoint or None, default=None
+        A folder that `fit` keeps each epoch and each finished network in, and goes on from after
+        it was killed or interrupted; see `Checkpoint`.
     verbose : int, default=0
         1 tells what is trained how, 2 tells of every epoch.
 
@@ -110,6 +114,7 @@ class NetworkClassifier(SingleModule, BaseNetworkClassifier):
         class_weight: Any = None,
         precision: str | None = None,
         random_state: Any = None,
+        checkpoint: Any = None,
         verbose: int = 0,
     ) -> None:
         self.estimator = estimator
@@ -118,6 +123,7 @@ class NetworkClassifier(SingleModule, BaseNetworkClassifier):
         self.class_weight = class_weight
         self.precision = precision
         self.random_state = random_state
+        self.checkpoint = checkpoint
         self.verbose = verbose
 
     @fit_context(prefer_skip_nested_validation=False)
@@ -143,7 +149,7 @@ class NetworkClassifier(SingleModule, BaseNetworkClassifier):
         return self
 
     def _steps(self, given: Given) -> Steps:
-        seed = root_seed(self.random_state)
+        seed = given.root_of(self)
         recipe, data = self._prepare(self.estimator, given, seed)
         told = recipe
         if self.refit:

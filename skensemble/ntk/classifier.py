@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from skensemble._base.fusion import FusedMembers
 from skensemble._data.rows import FitData, Rows
-from skensemble._engine.net import MemberResult
+from skensemble._engine.results import MemberResult
 from skensemble._files.registry import in_files
 from skensemble._fits.given import Given, Steps
 from skensemble._fits.running import fit_alone

@@ -26,7 +26,6 @@ from skensemble._forgotten import ForgottenRecipe
 from skensemble._private import Interval, StrOptions, fit_context
 from skensemble._recipes.recipe import Recipe, Start
 from skensemble._recipes.wraps import Cut, Slimming
-from skensemble._seeding import root_seed
 from skensemble.distillation.classifier import DistilledClassifier
 from skensemble.ensembles.ensemble import DeepEnsembleClassifier
 from skensemble.ensembles.network import NetworkClassifier
@@ -88,8 +87,7 @@ class PrunedClassifier(BaseNetworkClassifier):
     min_channels : int, default=1
         Channels that every layer keeps at least.
     round_to : int, default=1
-        Round the channels to keep up to a multiple. Processors work on blocks of channels, so
-        that 24 can cost as much as 32.
+        Round the channels to keep up to a multiple; processors work on blocks of channels.
     init : {"finetune", "scratch"}, default="finetune"
         Whether pruned networks start from the weights they have left, or from new random ones.
     finetune : "recipe", int, dict, NeuralNetClassifier or None, default="recipe"
@@ -99,8 +97,7 @@ class PrunedClassifier(BaseNetworkClassifier):
         the module. ``None`` and 0 are no training. An `augmentation` of the estimator goes on.
     distill : DistilledClassifier or None, default=None
         Learn from a teacher: what is learned, as its parameters say. Its `teacher` of ``None``
-        is a network of the same recipe; its `student` is the network that is pruned, whose seed,
-        augmentation and precision hold.
+        is a network of the same recipe; its `student` is the network that is pruned.
     protocol : {"pre", "post", "pre-post", "self"}, default="post"
         With `distill`: who learns from a teacher [4]_. "pre": the unpruned network; "post": the
         pruned one; "pre-post": both, from one teacher; "self": the unpruned one, which then
@@ -119,6 +116,8 @@ class PrunedClassifier(BaseNetworkClassifier):
         Run forward passes in bfloat16 where that is safe (autocast).
     random_state : int, RandomState instance or None, default=None
         Seed.
+    checkpoint : path-like, Checkpoint or None, default=None
+        A folder that `fit` goes on from after it was killed; see `Checkpoint`.
     verbose : int, default=0
         1 tells what is pruned and what is left alone, 2 tells of every epoch.
 
@@ -205,7 +204,7 @@ class PrunedClassifier(BaseNetworkClassifier):
             name: DistilledClassifier._parameter_constraints[name]
             for name in (
                 "memory", "class_weight", "stack", "n_jobs", "precision", "random_state",
-                "verbose",
+                "checkpoint", "verbose",
             )
         },
     }  # fmt: skip
@@ -233,6 +232,7 @@ class PrunedClassifier(BaseNetworkClassifier):
         n_jobs: int | None = None,
         precision: str | None = None,
         random_state: Any = None,
+        checkpoint: Any = None,
         verbose: int = 0,
     ) -> None:
         self.estimator = estimator
@@ -255,6 +255,7 @@ class PrunedClassifier(BaseNetworkClassifier):
         self.n_jobs = n_jobs
         self.precision = precision
         self.random_state = random_state
+        self.checkpoint = checkpoint
         self.verbose = verbose
 
     # -- fit -----------------------------------------------------------------------------
@@ -282,7 +283,7 @@ class PrunedClassifier(BaseNetworkClassifier):
 
     def _steps(self, given: Given) -> Steps:
         self._check_settings()
-        root = root_seed(self.random_state)
+        root = given.root_of(self)
         data = self._check_fit(given)
         if self.memory is not None and self.random_state is None:
             root = _FIXED_SEED

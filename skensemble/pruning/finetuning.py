@@ -9,7 +9,7 @@ from sklearn.base import clone
 from skorch import NeuralNetClassifier
 
 from skensemble._base.errors import MemberDivergedError
-from skensemble._engine.net import MemberResult
+from skensemble._engine.results import MemberResult
 from skensemble._fits.given import Given, Steps
 from skensemble._fits.running import side_by_side
 from skensemble._forgotten import ForgottenRecipe
