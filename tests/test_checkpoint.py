@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -156,7 +157,10 @@ FITS = {
 
 
 def run(estimator, at=None, **fit):
+    """Fit; a folder without more is kept after every epoch."""
     Stop.seen, Stop.at = 0, at
+    if isinstance(estimator.checkpoint, Path):
+        estimator.checkpoint = Checkpoint(estimator.checkpoint, every=1)
     return estimator.fit(X, y, **fit)
 
 
@@ -387,7 +391,7 @@ import os, sys, numpy as np, torch
 torch.set_num_threads(1)
 from sklearn.datasets import load_digits
 from skorch import NeuralNetClassifier
-from skensemble import DeepEnsembleClassifier, DistilledClassifier
+from skensemble import Checkpoint, DeepEnsembleClassifier, DistilledClassifier
 from skensemble.nn import MLP
 import skensemble._records.file as file
 
@@ -406,7 +410,8 @@ def counted(*args):
 file.os.replace = counted
 net = NeuralNetClassifier(MLP, criterion=torch.nn.CrossEntropyLoss, max_epochs=4)
 teacher = DeepEnsembleClassifier(net, n_estimators=2)
-student = DistilledClassifier(teacher, net, random_state=0, checkpoint=sys.argv[1]).fit(X, y)
+kept = Checkpoint(sys.argv[1], every=1)
+student = DistilledClassifier(teacher, net, random_state=0, checkpoint=kept).fit(X, y)
 np.save(sys.argv[2], student.predict_proba(X))
 print(count)
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from skensemble.nn._states import extra_state, versions, with_versions
 
 # skorch's callbacks that tell of a training and have no say in it.
 _TELLERS = "skorch.callbacks.logging"
+# Between two records of one stack, where nobody says how often.
+_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -36,13 +39,13 @@ class ShardRecord:
         Of its results, without an ending.
     about : dict
         What its members and their data are, in plain words.
-    every : int
-        After how many epochs it is kept.
+    every : int or "auto"
+        After how many epochs it is kept; see `Checkpoint`.
     """
 
     path: Path
     about: dict[str, Any]
-    every: int
+    every: int | str
 
     @property
     def _done(self) -> Path:
@@ -156,6 +159,7 @@ class Recorder:
     def __init__(self, record: ShardRecord, draws_on: torch.device | None) -> None:
         self.record = record
         self.draws_on = draws_on
+        self._kept_at = time.monotonic()
 
     def resume(self, net: Any) -> int:
         """Bring a net that is about to train to where it was; return how many epochs are done."""
@@ -185,7 +189,7 @@ class Recorder:
 
     def after_epoch(self, net: Any) -> None:
         """Keep a net if it is time."""
-        if len(net.history) % self.record.every:
+        if not self._is_time(len(net.history)):
             return
         stopping = net.early_stopping
         self.record.keep_progress(
@@ -203,6 +207,16 @@ class Recorder:
                 "global": None if self.draws_on is None else _global(self.draws_on),
             }
         )
+
+    def _is_time(self, epoch: int) -> bool:
+        every = self.record.every
+        if isinstance(every, int):
+            return epoch % every == 0
+        now = time.monotonic()
+        if now - self._kept_at < _SECONDS:
+            return False
+        self._kept_at = now
+        return True
 
     def _callback(self, name: str, callback: Callback) -> dict[str, Any]:
         """Return what a callback has found out, or refuse one that cannot be kept."""

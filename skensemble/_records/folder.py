@@ -21,7 +21,7 @@ import sklearn
 import torch
 
 from skensemble._parameters import Parameters
-from skensemble._private import Interval
+from skensemble._private import Interval, StrOptions
 from skensemble._records.file import BrokenRecord, read, write
 from skensemble._records.fingerprint import data_of, differences
 
@@ -44,9 +44,9 @@ class Checkpoint(Parameters):
     folder : path-like
         Where the fit keeps what it has done. It holds one fit, with its parameters and its data;
         workers on other machines must see it too. Nothing in it is executed.
-    every : int, default=1
+    every : int or "auto", default="auto"
         After how many epochs a stack that is being trained is kept; networks that are done are
-        kept in any case.
+        kept in any case. "auto" keeps it after an epoch, though not twice in a second.
 
     Examples
     --------
@@ -62,11 +62,11 @@ class Checkpoint(Parameters):
     """
 
     folder: Any
-    every: int = 1
+    every: int | str = "auto"
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "folder": [str, os.PathLike],
-        "every": [Interval(numbers.Integral, 1, None, closed="left")],
+        "every": [Interval(numbers.Integral, 1, None, closed="left"), StrOptions({"auto"})],
     }
 
 
