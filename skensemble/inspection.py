@@ -24,7 +24,7 @@ class LearnedViews:
         The logit of a class for a row that holds one of its features and nothing else,
         above the class's logit for an empty row.
     learned : ndarray of bool, same shape
-        Where the response is at least `threshold` times the class's largest.
+        Where the response is at least `threshold` times the class's largest, and at least `least`.
     classes : ndarray of shape (n_classes,)
         Labels.
     """
@@ -40,13 +40,18 @@ class LearnedViews:
 
 
 def learned_views(
-    estimator: Any, features: Any, *, strength: float = 1.5, threshold: float = 0.5
+    estimator: Any,
+    features: Any,
+    *,
+    strength: float = 1.5,
+    threshold: float = 0.5,
+    least: float = 0.5,
 ) -> LearnedViews:
     """Find which views of each class a network, or each member of an ensemble, has learned.
 
     The set ``𝓜`` of Theorem 1 of Allen-Zhu and Li [1]_, read off the trained network: a
     class has learned a view if its logit answers to that feature alone, and not much less than
-    to the class's other features.
+    to the class's other features. A class that answers to none has learned none.
 
     Parameters
     ----------
@@ -59,6 +64,9 @@ def learned_views(
         What the feature is multiplied with.
     threshold : float, default=0.5
         Share of the class's largest response from which a view counts as learned.
+    least : float, default=0.5
+        Logits that the response must reach besides. A trained network's are several; those of its
+        initial weights, whose largest is also the largest of something, a small part of one.
 
     Returns
     -------
@@ -97,7 +105,7 @@ def learned_views(
     above = above.reshape(len(logits), n_classes, n_views, n_classes)
     response = np.einsum("mcvc->mcv", above)
     largest = response.max(-1, keepdims=True)
-    learned = (response >= threshold * largest) & (largest > 0)
+    learned = (response >= threshold * largest) & (response >= least)
     return LearnedViews(response, learned, np.asarray(estimator.classes_))
 
 

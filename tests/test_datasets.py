@@ -176,6 +176,32 @@ def test_the_thought_experiment():
     lost = views.strength[single, y[single], 1 - views.view[single]]
     assert (lost == 0).all()
     assert set(y) == {0, 1}
+    rows = np.arange(len(y))
+    other = views.strength[rows, 1 - y]
+    np.testing.assert_allclose(other.max(1), 0.1)  # of exactly one of the other class's features
+    np.testing.assert_array_equal((other > 0).sum(1), 1)
+    assert 0.45 < (other[:, 0] > 0).mean() < 0.55
+    kept = views.strength[rows, y][views.view < 0]
+    np.testing.assert_allclose(kept, 1.0)
+    X, _ = make_multiview_classification(20, **THOUGHT_EXPERIMENT, random_state=0)
+    flat = views.features.reshape(-1, 40)
+    inside = np.linalg.norm(X @ flat.T, axis=-1)
+    outside = np.linalg.norm(X - X @ flat.T @ flat, axis=-1)
+    assert ((outside > 0.3).sum(1) >= 1).all()  # patches of noise alone
+    assert (np.sort(inside, 1)[:, -1] > 0.99).all()
+
+
+def test_noise_on_features_does_not_hang_on_the_background():
+    args = {"n_classes": 3, "patch_dim": 100, "own": (1, 1), "return_views": True}
+    X, _, views = make_multiview_classification(
+        50, **args, background=0.0, patch_noise=0.5, random_state=0
+    )
+    flat = views.features.reshape(-1, 100)
+    left = np.linalg.norm(X - X @ flat.T @ flat, axis=-1)
+    with_feature = np.abs(X).sum(-1) > 0
+    assert 2 <= with_feature.sum(1).min()
+    assert with_feature.sum(1).max() < 14
+    np.testing.assert_allclose(left[with_feature].mean(), 0.5 * np.sqrt(94 / 100), rtol=0.05)
 
 
 def test_multiview_seeds_and_dtype():
@@ -193,7 +219,9 @@ def test_multiview_seeds_and_dtype():
         ({"patch_dim": 19}, "'patch_dim' must be at least 20. Got 19"),
         ({"n_patches": 3, "patches_per_feature": 2}, "'n_patches' must be at least 4. Got 3"),
         ({"single_view": 1.5}, r"'single_view' must be in \[0, 1\]. Got 1.5"),
-        ({"n_others": 11}, r"'n_others' must be in \[0, n_classes\]. Got 11"),
+        ({"n_others": 11}, r"'n_others' must be in \[0, n_classes\], or 'one'. Got 11"),
+        ({"n_others": "two"}, r"'n_others' must be in .*, or 'one'. Got 'two'"),
+        ({"n_others": "one", "n_patches": 2}, "'n_patches' must be at least 3. Got 2"),
         ({"feature_noise": -0.1}, "'feature_noise' must be at least 0, or 'balanced'. Got -0.1"),
         (
             {"feature_noise": "even"},

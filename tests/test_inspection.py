@@ -78,6 +78,14 @@ def test_a_trained_ensemble_has_more_views_than_its_members():
     assert found.learned.mean() < found.union.mean()
 
 
+def test_what_was_not_trained_has_learned_nothing():
+    X, y, views = make_multiview_classification(40, n_classes=3, return_views=True, random_state=0)
+    for net in (gradient_descent(n_steps=1), gradient_descent(n_steps=1, lr=1e-9)):
+        ensemble = DeepEnsembleClassifier(net, 3, random_state=0).fit(X, y)
+        assert not learned_views(ensemble, views.features).learned.any()
+        assert learned_views(ensemble, views.features, least=0.0).learned.any()
+
+
 def test_display(tmp_path):
     learned = np.random.default_rng(0).uniform(size=(4, 3, 2)) < 0.5
     views = LearnedViews(learned * 1.0, learned, np.array(["a", "b", "c"]))

@@ -11,15 +11,21 @@ from sklearn.utils import Bunch, check_random_state
 __all__ = ["THOUGHT_EXPERIMENT", "make_multiview_classification"]
 
 #: Arguments of `make_multiview_classification` for the two-class thought experiment: 80 % of
-#: the rows have both views of their class, 10 % the first alone, 10 % the second alone.
+#: the rows have both views of their class, 10 % the first alone, 10 % the second alone, each at
+#: weight 1; all have one feature of the other class at 0.1, which is what an ensemble can teach
+#: beside labels, and noise that can be learned by heart.
 THOUGHT_EXPERIMENT: dict[str, Any] = {
     "n_classes": 2,
     "n_patches": 4,
     "patch_dim": 40,
     "single_view": 0.2,
-    "n_others": 0.0,
+    "n_others": "one",
+    "own": (1.0, 1.0),
+    "others": (0.1, 0.1),
+    "single_own": (1.0, 1.0),
     "lost": (0.0, 0.0),
-    "background": 0.0,
+    "single_others": (0.1, 0.1),
+    "background": 1.0,
 }
 
 
@@ -30,7 +36,7 @@ def make_multiview_classification(
     n_patches: int = 14,
     patch_dim: int = 160,
     patches_per_feature: int = 1,
-    n_others: float = 3.0,
+    n_others: float | str = 3.0,
     single_view: float = 0.03,
     own: tuple[float, float] = (1.0, 2.0),
     others: tuple[float, float] = (0.2, 0.4),
@@ -68,9 +74,9 @@ def make_multiview_classification(
         Numbers of a patch, `d`; at least ``2 * n_classes``.
     patches_per_feature : int, default=1
         Patches of each feature that is present, `C_p`.
-    n_others : float, default=3.0
+    n_others : float or "one", default=3.0
         `s`: each feature of other classes is present with probability ``s / k``. Where they do
-        not find room, some are left out at random.
+        not find room, some are left out at random. "one" is exactly one of them in every row.
     single_view : float, default=0.03
         `μ`, the share of rows with a single view.
     own, others : tuple of float, default=(1.0, 2.0) and (0.2, 0.4)
@@ -129,7 +135,10 @@ def make_multiview_classification(
     view = np.where(rng.uniform(size=n_samples) < single_view, rng.randint(2, size=n_samples), -1)
     single = view >= 0
     shape = (n_samples, n_classes, 2)
-    present = rng.uniform(size=shape) < n_others / n_classes
+    if isinstance(n_others, str):
+        present = _one_other(y, n_classes, rng)
+    else:
+        present = rng.uniform(size=shape) < n_others / n_classes
     room = n_patches // patches_per_feature - 2
     present = _at_most(present, y, room, rng)
 
@@ -150,7 +159,7 @@ def make_multiview_classification(
 
 
 def _check_multiview(
-    n_classes: int, n_patches: int, patch_dim: int, per_feature: int, single_view: float, s: float
+    n_classes: int, n_patches: int, patch_dim: int, per_feature: int, single_view: float, s: Any
 ) -> None:
     for name, value, least in (
         ("n_classes", n_classes, 2), ("patches_per_feature", per_feature, 1),
@@ -160,8 +169,13 @@ def _check_multiview(
             raise ValueError(f"The {name!r} must be at least {least}. Got {value!r} instead.")
     if not 0 <= single_view <= 1:
         raise ValueError(f"The 'single_view' must be in [0, 1]. Got {single_view!r} instead.")
-    if not 0 <= s <= n_classes:
-        raise ValueError(f"The 'n_others' must be in [0, n_classes]. Got {s!r} instead.")
+    if s != "one" and (isinstance(s, str) or not 0 <= s <= n_classes):
+        raise ValueError(f"The 'n_others' must be in [0, n_classes], or 'one'. Got {s!r} instead.")
+    if s == "one" and n_patches < 3 * per_feature:
+        raise ValueError(
+            "With n_others='one' there are three features in a row, so 'n_patches' must be at "
+            f"least {3 * per_feature}. Got {n_patches} instead."
+        )
 
 
 def _features(features: Any, n_classes: int, patch_dim: int, rng: Any) -> np.ndarray:
@@ -182,6 +196,14 @@ def _features(features: Any, n_classes: int, patch_dim: int, rng: Any) -> np.nda
 
 def _between(many: Any, one: Any, single: np.ndarray, shape: Any, rng: Any) -> np.ndarray:
     return np.where(single, rng.uniform(*one, size=shape), rng.uniform(*many, size=shape))
+
+
+def _one_other(y: np.ndarray, n_classes: int, rng: Any) -> np.ndarray:
+    """Choose one feature of the other classes for each row."""
+    present = np.zeros((len(y), n_classes, 2), dtype=bool)
+    other = (y + rng.randint(1, n_classes, size=len(y))) % n_classes
+    present[np.arange(len(y)), other, rng.randint(2, size=len(y))] = True
+    return present
 
 
 def _at_most(present: np.ndarray, y: np.ndarray, room: int, rng: Any) -> np.ndarray:
@@ -205,8 +227,9 @@ def _patches(
         which = np.flatnonzero(flat[row])
         places = rng.permutation(n_patches)[: len(which) * per_feature]
         shares = rng.dirichlet(np.full(per_feature, 3.0), size=len(which))
-        X[row] *= background
-        X[row, places] *= patch_noise / background if background else 0.0
+        noise = np.full((n_patches, 1), float(background))
+        noise[places] = patch_noise
+        X[row] *= noise
         z = (flat[row, which, None] * shares).ravel()
         X[row, places] += z[:, None] * np.repeat(flat_features[which], per_feature, 0)
     return X

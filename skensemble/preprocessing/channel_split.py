@@ -18,7 +18,7 @@ _LIKE_IMAGES = (np.float64, np.float32, np.uint8)
 
 
 class ChannelSplit(TransformerMixin, BaseEstimator):
-    """One of `n_splits` parts of the channels, or the mean of the parts.
+    """One of `n_splits` parts of the channels, or means of neighbouring channels.
 
     The channel-split experiment of Allen-Zhu and Li [1]_: a single network that is given a part
     of another network's channels loses accuracy, an ensemble over parts does not.
@@ -26,11 +26,12 @@ class ChannelSplit(TransformerMixin, BaseEstimator):
     Parameters
     ----------
     n_splits : int, default=2
-        Number of parts of consecutive channels (axis 1).
+        Number of parts of consecutive channels (axis 1), or channels a mean is taken of.
     part : int, default=0
-        Which part; not used where the parts are averaged.
+        Which part; not used where channels are averaged.
     mode : {"split", "average"}, default="split"
-        One part, or the mean over all of them; both leave ``1 / n_splits`` of the channels.
+        One part, or the means of `n_splits` neighbours each; both leave ``1 / n_splits`` of the
+        channels.
 
     Attributes
     ----------
@@ -52,7 +53,7 @@ class ChannelSplit(TransformerMixin, BaseEstimator):
     >>> ChannelSplit(2, part=1).fit_transform(X)
     array([[3., 4.]])
     >>> ChannelSplit(2, mode="average").fit_transform(X)
-    array([[2., 3.]])
+    array([[1.5, 3.5]])
     """
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
@@ -94,7 +95,7 @@ class ChannelSplit(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X: Any) -> np.ndarray:
-        """Return the part, or the mean of the parts.
+        """Return the part, or the means of neighbours.
 
         Parameters
         ----------
@@ -104,7 +105,7 @@ class ChannelSplit(TransformerMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_samples, n_channels // n_splits, ...)
-            A part; channels that are left over at the end are in none.
+            A part, or means; channels that are left over at the end are in none.
         """
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=_LIKE_IMAGES, allow_nd=True)
@@ -112,8 +113,8 @@ class ChannelSplit(TransformerMixin, BaseEstimator):
             return X[:, self._columns]
         whole = X[:, : self._size * self.n_splits]
         kind = np.float32 if X.dtype == np.uint8 else X.dtype
-        shape = (len(X), self.n_splits, self._size, *X.shape[2:])
-        return whole.reshape(shape).mean(1, dtype=kind)
+        shape = (len(X), self._size, self.n_splits, *X.shape[2:])
+        return whole.reshape(shape).mean(2, dtype=kind)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return the names of the channels of the part, or ``channelsplit0`` and so on of means.
