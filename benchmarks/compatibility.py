@@ -3,11 +3,12 @@
     python benchmarks/compatibility.py --pythons python3.11 python3.13      # all, about an hour
     python benchmarks/compatibility.py --only oldest --pythons python3.11
 
-Each setting gets a virtual environment of its own, of about 6 GB, which goes when its suite has run:
+Each setting gets a virtual environment of about 6 GB, which goes when its suite has run:
 
-- ``oldest``: every lower bound of pyproject.toml at once, on the oldest Python;
+- ``oldest``: every lower bound of pyproject.toml at once (without ``onnx``, whose torch is newer),
+  on the oldest Python;
 - ``newest``: what pip takes today, on each Python;
-- ``bare``: without the extras, with what the tests themselves need, on the oldest Python.
+- ``bare``: without the extras for users, but with what the tests need, on the oldest Python.
 
 What is there for a setting is replaced in the results; others stay.
 """
@@ -29,25 +30,40 @@ from _bench import provenance, write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = Path(__file__).resolve().parent / "results" / "compatibility.json"
-RUNNERS = ("pytest>=9.0", "pytest-xdist>=3.6", "hypothesis>=6.100")
 SHOWN = (
     "numpy", "scikit-learn", "skorch", "torch", "torchvision", "joblib", "safetensors", "pandas",
     "onnx", "torch-pruning", "dask", "ray",
 )  # fmt: skip
+FOR_USERS = ("plot", "onnx", "pruning", "dask", "ray")
+OLDEST = ("plot", "pruning", "dask", "ray")  # graphs want a newer torch than the rest
 SETTINGS = ("oldest", "newest", "bare")
 
 
 def lower_bounds(project: dict[str, Any]) -> Iterator[str]:
-    """Yield each requirement at its lower bound; an extra may raise what the package asks for."""
-    found: dict[str, tuple[int, ...]] = {}
-    groups = [project["dependencies"], *project["optional-dependencies"].values()]
-    for requirement in (one for group in groups for one in group):
+    """Yield what the oldest setting installs, each requirement at its lower bound."""
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *(one for name in OLDEST for one in extras[name])]
+    found: dict[str, str] = {}
+    for requirement in [*wanted, *test_tools(project)]:
         match = re.match(r"([\w.-]+)(?:\[.*?\])?>=([\d.]+)", requirement)
         if match:
-            name, version = match[1], tuple(map(int, match[2].split(".")))
-            found[name] = max(version, found.get(name, ()))
+            found[match[1]] = match[2]
     for name, version in found.items():
-        yield f"{name}=={'.'.join(map(str, version))}"
+        yield f"{name}=={version}"
+
+
+def _name(requirement: str) -> str:
+    return re.split(r"[^\w.-]", requirement)[0]
+
+
+def test_tools(project: dict[str, Any]) -> list[str]:
+    """Return what the tests need that no extra for users has."""
+    extras = dict(project["optional-dependencies"])
+    tests = extras.pop("test")
+    for_users = {
+        _name(one) for name in ("plot", "onnx", "pruning", "dask", "ray") for one in extras[name]
+    }
+    return [one for one in tests if _name(one) not in {"skensemble", *for_users}]
 
 
 def _installed(python: Path) -> dict[str, str]:
@@ -61,7 +77,8 @@ def _installed(python: Path) -> dict[str, str]:
 def run(setting: str, python: str, log: Path) -> dict[str, Any]:
     """Make an environment, run the suite in it, and say what came of it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [f"{ROOT}[test]"] if setting != "bare" else [str(ROOT), *RUNNERS]
+    extras = {"bare": "", "oldest": f"[{','.join(OLDEST)}]", "newest": "[test]"}[setting]
+    wanted = [f"{ROOT}{extras}", *test_tools(project)]
     with tempfile.TemporaryDirectory() as place, log.open("w") as out:
         subprocess.run([python, "-m", "venv", place], check=True)
         own = Path(place) / "bin" / "python"
