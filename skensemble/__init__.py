@@ -14,6 +14,7 @@ from skensemble import (
     transfer as transfer,
 )
 from skensemble._base.errors import MemberDivergedError
+from skensemble._engine.lost import WorkerLostError
 from skensemble._files.states import load
 from skensemble.distillation.classifier import DistilledClassifier
 from skensemble.distillation.committee import TeacherCommittee
@@ -40,5 +41,6 @@ __all__ = [
     "StackedGridSearchCV",
     "StackedRandomizedSearchCV",
     "TeacherCommittee",
+    "WorkerLostError",
     "load",
 ]
