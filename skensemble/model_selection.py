@@ -92,6 +92,11 @@ class _StackedSearch:
         -------
         object
             The fitted search.
+
+        Raises
+        ------
+        WorkerLostError
+            If a worker was killed or crashed while it trained.
         """
         with ExitStack() as in_turn:
             under_way = _UnderWay(X, y, in_turn) if self._can_stack() else None
@@ -246,7 +251,8 @@ class StackedGridSearchCV(_StackedSearch, GridSearchCV):
         Values to try.
     scoring, n_jobs, refit, cv, verbose, pre_dispatch, error_score, return_train_score
         As in :class:`~sklearn.model_selection.GridSearchCV`. ``n_jobs`` deals stacks out to
-        workers; ``verbose=1`` tells what was trained how, 2 and more also each stack.
+        workers, scores are taken in the caller's process; ``verbose=1`` also tells what was
+        trained together and what was not, 2 and more tell of each stack.
 
     Attributes
     ----------
