@@ -131,7 +131,7 @@ def cluster():
 @pytest.fixture
 def dask_client(cluster):
     """Return a client of two workers: with one, joblib trains in this process."""
-    cluster.wait_for_workers(2, timeout=30)
+    cluster.wait_for_workers(2, timeout=90)
     return cluster
 
 
