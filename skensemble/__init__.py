@@ -14,6 +14,7 @@ from skensemble import (
     transfer as transfer,
 )
 from skensemble._base.errors import MemberDivergedError
+from skensemble._engine.lost import WorkerLostError
 from skensemble._files.states import load
 from skensemble._records.folder import Checkpoint
 from skensemble.distillation.classifier import DistilledClassifier
@@ -42,5 +43,6 @@ __all__ = [
     "StackedGridSearchCV",
     "StackedRandomizedSearchCV",
     "TeacherCommittee",
+    "WorkerLostError",
     "load",
 ]

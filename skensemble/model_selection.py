@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable
+from contextlib import ExitStack
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
+import joblib
 import numpy as np
-from sklearn.base import clone, is_classifier
-from sklearn.model_selection import (
-    GridSearchCV,
-    ParameterGrid,
-    ParameterSampler,
-    RandomizedSearchCV,
-    check_cv,
-)
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.utils import indexable
 
 from skensemble._base.classifier import BaseNetworkClassifier
@@ -27,28 +23,57 @@ from skensemble._private import check_y
 
 __all__ = ["StackedGridSearchCV", "StackedRandomizedSearchCV"]
 
-# What a search finds out, copied from the search of scikit-learn that scores.
-_FOUND = (
-    "cv_results_", "best_index_", "best_score_", "best_params_", "best_estimator_", "scorer_",
-    "n_splits_", "refit_time_", "multimetric_", "feature_names_in_",
-)  # fmt: skip
+
+@dataclass
+class _UnderWay:
+    """The fit of a search that is under way in this context.
+
+    Attributes
+    ----------
+    X, y : array-like
+        As they arrived.
+    in_turn : ExitStack
+        While it is open, joblib does one thing after the other.
+    routed : Bunch
+        What scikit-learn passes to estimator, scorer and splitter, once that is known.
+    """
+
+    X: Any
+    y: Any
+    in_turn: ExitStack
+    routed: Any = None
+
+
+_under_way: ContextVar[_UnderWay | None] = ContextVar("under_way", default=None)
 
 
 @dataclass(frozen=True)
 class _Fit:
-    """A candidate on a fold, and the key under which its fit is found."""
+    """A candidate on a fold: its place in the results, and the key under which it is found."""
 
+    place: tuple[int, int]
     key: tuple[str, str]
     estimator: Any
     steps: Steps
 
 
-class _StackedSearch(ABC):
-    """Fits all candidates on all folds side by side and leaves the rest to scikit-learn."""
+@dataclass(frozen=True)
+class _Folds:
+    """Folds that have been asked for, since some can be asked for only once."""
 
-    @abstractmethod
-    def _candidates(self) -> list[dict[str, Any]]:
-        """Return the candidates' parameters."""
+    splits: list[Any]
+
+    def split(self, X: Any, y: Any = None, groups: Any = None, **params: Any) -> list[Any]:
+        """Return the folds."""
+        return self.splits
+
+
+class _StackedSearch:
+    """Fits all candidates on all folds side by side and leaves the rest to scikit-learn.
+
+    It is scikit-learn's `fit` that runs. Where it asks for the candidates to be evaluated they
+    are trained first; the `fit` of each of them then takes over what was trained.
+    """
 
     def fit(self, X: Any, y: Any = None, **params: Any) -> Any:
         """Train all candidates on all folds, then the best one on all rows.
@@ -67,113 +92,145 @@ class _StackedSearch(ABC):
         -------
         object
             The fitted search.
+
+        Raises
+        ------
+        WorkerLostError
+            If a worker was killed or crashed while it trained.
         """
-        search: Any = self
-        prepared = self._train_together(X, y, params)
-        if prepared is None:
-            return super().fit(X, y, **params)  # type: ignore[misc]
-        fits, splits, candidates, seconds, params = prepared
-        inner = GridSearchCV(
-            search.estimator,
-            [{name: [value] for name, value in one.items()} for one in candidates],
-            scoring=search.scoring,
-            n_jobs=search.n_jobs if seconds is None else 1,
-            refit=search.refit,
-            cv=splits,
-            verbose=search.verbose,
-            error_score=search.error_score,
-            return_train_score=search.return_train_score,
-        )
-        callbacks = getattr(self, "_skl_callbacks", None)  # scikit-learn 1.9 and newer
-        if callbacks:
-            inner.set_callbacks(*callbacks)
-        with offered(fits):
-            inner.fit(X, y, **params)
-        for name in _FOUND:
-            if hasattr(inner, name):
-                setattr(self, name, getattr(inner, name))
-        if seconds is not None:
-            _set_times(self.cv_results_, seconds, len(splits))  # type: ignore[attr-defined]
+        with ExitStack() as in_turn:
+            under_way = _UnderWay(X, y, in_turn) if self._can_stack() else None
+            token = _under_way.set(under_way)
+            try:
+                if under_way is not None:  # workers would not find what was trained here
+                    in_turn.enter_context(joblib.parallel_config("sequential"))
+                super().fit(X, y, **params)  # type: ignore[misc]
+            finally:
+                _under_way.reset(token)
         return self
 
-    def _train_together(
-        self, X: Any, y: Any, params: dict[str, Any]
-    ) -> tuple[Prepared, list[Any], list[dict[str, Any]], list[float] | None, Any] | None:
-        """Train everything in step, or return None and say why that cannot be.
-
-        Beside the fits are the folds, which may not be asked for twice, the candidates, their
-        seconds (None where none was trained), and what is left for scikit-learn to pass on.
-        """
-        search: Any = self
-        if not isinstance(search.estimator, BaseNetworkClassifier):
+    def _can_stack(self) -> bool:
+        """Whether the estimator is ours and has a key; say so where it is not."""
+        estimator = self.estimator  # type: ignore[attr-defined]
+        if not isinstance(estimator, BaseNetworkClassifier):
             self._say(
-                f"{type(search.estimator).__name__} is not an estimator of skensemble; "
+                f"{type(estimator).__name__} is not an estimator of skensemble; "
                 "candidates are fitted one by one"
             )
-            return None
-        search._validate_params()
-        search._get_scorers()  # which refuses scorers, and a refit that is none of them
-        candidates = self._candidates()
-        X_, y_ = indexable(X, y)
-        check_y(y_, estimator=search)
-        routed = search._get_routed_params_for_fit(params)
-        cv = check_cv(search.cv, y_, classifier=is_classifier(search.estimator))
-        splits = list(cv.split(X_, y_, **routed.splitter.split))
-        passed_on = {**routed.estimator.fit, **routed.scorer.score}  # groups are in the folds
-        start = time.perf_counter()
+            return False
         try:
-            fits = self._make_fits(X_, y_, routed.estimator.fit, candidates, splits)
-        except Exception as error:  # scikit-learn reports it in its own way
+            estimator_key(clone(estimator))
+        except Exception as error:  # scikit-learn reports those that concern it
             self._say(f"candidates are fitted one by one because of {error!r}")
-            return Prepared(), splits, candidates, None, passed_on
+            return False
+        return True
+
+    def _get_routed_params_for_fit(self, params: dict[str, Any]) -> Any:
+        """Keep what scikit-learn routes, which warns if it is asked twice."""
+        routed = super()._get_routed_params_for_fit(params)  # type: ignore[misc]
+        under_way = _under_way.get()
+        if under_way is not None:
+            under_way.routed = routed
+        return routed
+
+    def _run_search(self, evaluate_candidates: Callable[..., Any], *, callback_ctx: Any) -> None:
+        """Train the candidates, then let scikit-learn evaluate them."""
+        search: Any = super()
+        under_way = _under_way.get()
+        if under_way is None:
+            search._run_search(evaluate_candidates, callback_ctx=callback_ctx)
+            return
+        under_way.in_turn.close()  # scikit-learn's loop is made; what trains uses all workers
+        check_y(under_way.y, estimator=self)
+
+        def evaluate(candidates: Any, cv: Any = None, **more: Any) -> Any:
+            candidates = list(candidates)
+            cv = self._checked_cv_orig if cv is None else cv  # type: ignore[attr-defined]
+            X, y = indexable(under_way.X, under_way.y)
+            splits = list(cv.split(X, y, **under_way.routed.splitter.split))
+            prepared, seconds = self._train_together(under_way, candidates, splits)
+            with offered(prepared):
+                results = evaluate_candidates(candidates, cv=_Folds(splits), **more)
+            if prepared.n_left:
+                self._say(f"{prepared.n_left} fits were trained in vain: other rows were asked for")
+            _set_times(results, seconds)
+            return results
+
+        search._run_search(evaluate, callback_ctx=callback_ctx)
+
+    def _train_together(
+        self, under_way: _UnderWay, candidates: list[dict[str, Any]], splits: list[Any]
+    ) -> tuple[Prepared, np.ndarray]:
+        """Train all that can be in step; return it with the seconds of each fit, NaN for none."""
+        search: Any = self
+        prepared, seconds = Prepared(), np.full((len(candidates), len(splits)), np.nan)
+        start = time.perf_counter()
+        fits = self._make_fits(under_way, candidates, splits)
         steps = [fit.steps for fit in fits]
         outcomes = fit_together(steps, search.n_jobs, max(0, search.verbose - 1))
-        self._say(
-            f"{len(candidates)} candidates on {len(splits)} folds in "
-            f"{time.perf_counter() - start:.1f} s"
-        )
-        prepared = Prepared()
         for fit, outcome in zip(fits, outcomes, strict=True):
             prepared.add(fit.key, fit.estimator, outcome.error)
-        seconds = [outcome.seconds for outcome in outcomes]
-        return prepared, splits, candidates, seconds, passed_on
+            seconds[fit.place] = outcome.seconds
+        if fits:
+            self._say(
+                f"{np.isfinite(seconds).any(1).sum()} candidates on {len(splits)} folds in "
+                f"{time.perf_counter() - start:.1f} s"
+            )
+        return prepared, seconds
 
     def _make_fits(
-        self,
-        X: Any,
-        y: Any,
-        fit_params: dict[str, Any],
-        candidates: list[dict[str, Any]],
-        splits: list[Any],
+        self, under_way: _UnderWay, candidates: list[dict[str, Any]], splits: list[Any]
     ) -> list[_Fit]:
-        """Make every candidate on every fold, in scikit-learn's order."""
-        search: Any = self
+        """Make every candidate on every fold but for those that cannot be."""
+        unset = clone(self.estimator)  # type: ignore[attr-defined]  # as scikit-learn does
+        made = [self._make_candidate(unset, one, len(splits)) for one in candidates]
         shared: dict[Any, Any] = {}
-        folds = [
-            Given(X, y, rows=np.asarray(train), shared=shared, **fit_params) for train, _ in splits
-        ]
-        rows = [rows_key(given) for given in folds]
-        unset = clone(search.estimator)  # as in scikit-learn, whose candidates are its clones
+        every = np.arange(_n_rows(under_way.X))
+        passed_on = under_way.routed.estimator.fit
         fits = []
-        for parameters in candidates:
-            for given, fold in zip(folds, rows, strict=True):
-                estimator = clone(unset)
-                estimator.set_params(**clone(parameters, safe=False))
-                estimator._validate_params()
-                key = estimator_key(estimator), fold  # before a fit draws from its random state
-                fits.append(_Fit(key, estimator, estimator._steps(given)))
-        return fits
+        try:
+            for fold, (train, _) in enumerate(splits):
+                rows = every[np.asarray(train)]  # masks and places from the end are rows too
+                given = Given(under_way.X, under_way.y, rows=rows, shared=shared, **passed_on)
+                rows_are = rows_key(given)
+                for number, (key, estimators) in enumerate(made):
+                    for one in estimators[fold : fold + 1]:
+                        fits.append(_Fit((number, fold), (key, rows_are), one, one._steps(given)))
+        except Exception as error:  # scikit-learn reports it in its own way
+            self._say(f"candidates are fitted one by one because of {error!r}")
+            return []
+        return sorted(fits, key=lambda fit: fit.place)
+
+    def _make_candidate(
+        self, unset: Any, parameters: dict[str, Any], n_folds: int
+    ) -> tuple[str, list[Any]]:
+        """Return a candidate's key and itself for each fold, or none if it cannot be one."""
+        made = [clone(unset).set_params(**clone(parameters, safe=False)) for _ in range(n_folds)]
+        if self.error_score == "raise":  # type: ignore[attr-defined]
+            for one in made:
+                one._validate_params()
+        try:
+            for one in made:
+                one._validate_params()
+            return estimator_key(made[0]), made
+        except Exception as error:  # scikit-learn reports it in its own way
+            self._say(f"the candidate {parameters} is fitted by itself because of {error!r}")
+            return "", []
 
     def _say(self, what: str) -> None:
         if self.verbose:  # type: ignore[attr-defined]
             print(f"[skensemble] {type(self).__name__}: {what}", flush=True)  # noqa: T201
 
 
-def _set_times(results: dict[str, Any], seconds: Sequence[float], n_splits: int) -> None:
-    """Put each fit's share of the common training into the results."""
-    by_fold = np.reshape(seconds, (-1, n_splits))
-    results["mean_fit_time"] = by_fold.mean(1)
-    results["std_fit_time"] = by_fold.std(1)
+def _n_rows(X: Any) -> int:
+    return int(X.shape[0]) if hasattr(X, "shape") else len(X)
+
+
+def _set_times(results: dict[str, Any], seconds: np.ndarray) -> None:
+    """Put each fit's share of the common training into the results, where it was trained so."""
+    known = np.isfinite(seconds).all(1)
+    for name, found in (("mean_fit_time", seconds.mean(1)), ("std_fit_time", seconds.std(1))):
+        results[name][-len(seconds) :][known] = found[known]
 
 
 class StackedGridSearchCV(_StackedSearch, GridSearchCV):
@@ -194,7 +251,8 @@ class StackedGridSearchCV(_StackedSearch, GridSearchCV):
         Values to try.
     scoring, n_jobs, refit, cv, verbose, pre_dispatch, error_score, return_train_score
         As in :class:`~sklearn.model_selection.GridSearchCV`. ``n_jobs`` deals stacks out to
-        workers; ``verbose=1`` tells what was trained how, 2 and more also each stack.
+        workers, scores are taken in the caller's process; ``verbose=1`` also tells what was
+        trained together and what was not, 2 and more tell of each stack.
 
     Attributes
     ----------
@@ -215,9 +273,6 @@ class StackedGridSearchCV(_StackedSearch, GridSearchCV):
     >>> bool(search.fit(X, y).best_score_ > 0.9)
     True
     """
-
-    def _candidates(self) -> list[dict[str, Any]]:
-        return list(ParameterGrid(self.param_grid))
 
 
 class StackedRandomizedSearchCV(_StackedSearch, RandomizedSearchCV):
@@ -257,9 +312,3 @@ class StackedRandomizedSearchCV(_StackedSearch, RandomizedSearchCV):
     >>> len(search.fit(X, y).cv_results_["params"])
     2
     """
-
-    def _candidates(self) -> list[dict[str, Any]]:
-        sampler = ParameterSampler(
-            self.param_distributions, self.n_iter, random_state=self.random_state
-        )
-        return list(sampler)

@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,7 +16,12 @@ from sklearn.datasets import load_iris
 from skorch.callbacks import EarlyStopping
 from skorch.dataset import ValidSplit
 
-from skensemble import DeepEnsembleClassifier, MemberDivergedError
+from skensemble import (
+    DeepEnsembleClassifier,
+    MemberDivergedError,
+    NetworkClassifier,
+    StackedGridSearchCV,
+)
 from skensemble._engine import training as _sharding
 from skensemble._engine.shards import make_shards, shard_device
 
@@ -149,6 +155,52 @@ def test_ray(ray_cluster, expected, stack):
     with joblib.parallel_config("ray", n_jobs=2):
         ensemble = make_ensemble(stack=stack).fit(*data())
     assert_same(ensemble, expected)
+
+
+def here(estimator, X, y):
+    return float(os.getpid())
+
+
+@pytest.fixture(scope="module")
+def searched():
+    return make_search().fit(*data())
+
+
+def make_search(**kwargs):
+    net = make_net(module__dropout=0.2)
+    scoring = {"loss": "neg_log_loss", "here": here}
+    return StackedGridSearchCV(
+        NetworkClassifier(net, random_state=0),
+        {"estimator__lr": [0.01, 0.02], "random_state": [0, 1], "estimator__max_epochs": [2, 4]},
+        scoring=scoring, refit="loss", cv=3, **kwargs,
+    )  # fmt: skip
+
+
+def assert_same_search(found, searched):
+    assert list(found.cv_results_) == list(searched.cv_results_)
+    for name, values in searched.cv_results_.items():
+        if name.endswith(("_loss", "_here")):  # nothing is trained once more to be scored elsewhere
+            np.testing.assert_allclose(found.cv_results_[name], values, atol=1e-10, err_msg=name)
+    assert found.best_params_ == searched.best_params_
+    assert_same_network(found.best_estimator_, searched.best_estimator_)
+
+
+@pytest.mark.parametrize("backend", ["threading", "loky"])
+def test_a_search_on_joblib_backends(searched, backend):
+    with joblib.parallel_config(backend, n_jobs=2):
+        assert_same_search(make_search().fit(*data()), searched)
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_search_on_dask(dask_client, searched):
+    with joblib.parallel_config("dask"):
+        assert_same_search(make_search().fit(*data()), searched)
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_search_on_ray(ray_cluster, searched):
+    with joblib.parallel_config("ray", n_jobs=2):
+        assert_same_search(make_search().fit(*data()), searched)
 
 
 # -- shards --------------------------------------------------------------------------------

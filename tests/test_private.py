@@ -6,6 +6,8 @@ import weakref
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator
+from sklearn.dummy import DummyClassifier
+from sklearn.model_selection import GridSearchCV
 from sklearn.utils._param_validation import InvalidParameterError
 
 from skensemble import _private
@@ -61,6 +63,28 @@ def test_check_y():
     np.testing.assert_array_equal(_private.check_y(["b", "a"]), ["b", "a"])
     with pytest.raises(ValueError, match="NaN"):
         _private.check_y([1.0, np.nan])
+
+
+def test_hooks_of_a_search():
+    """`skensemble.model_selection` trains between scikit-learn's questions."""
+    asked = []
+
+    class Search(GridSearchCV):
+        def _get_routed_params_for_fit(self, params):
+            asked.append("routed")
+            return super()._get_routed_params_for_fit(params)
+
+        def _run_search(self, evaluate_candidates, *, callback_ctx):
+            def evaluate(candidates, cv=None, **more):
+                asked.append((list(candidates), cv, self._checked_cv_orig.get_n_splits()))
+                self.found = evaluate_candidates(candidates, cv=self._checked_cv_orig, **more)
+                return self.found
+
+            super()._run_search(evaluate, callback_ctx=callback_ctx)
+
+    search = Search(DummyClassifier(), {"strategy": ["prior"]}, cv=2).fit([[0]] * 4, [0, 0, 1, 1])
+    assert asked == ["routed", ([{"strategy": "prior"}], None, 2)]
+    assert search.cv_results_ is search.found
 
 
 def test_what_is_remembered_of_an_object_is_never_told_of_another():

@@ -14,6 +14,7 @@ from joblib import Parallel, delayed, effective_n_jobs
 from joblib.parallel import get_active_backend
 
 from skensemble._data.rows import Rows
+from skensemble._engine.lost import told_of_lost
 from skensemble._engine.members import SAMPLE_ROWS, Member
 from skensemble._engine.planning import Plan, make_plan
 from skensemble._engine.results import MemberResult
@@ -56,8 +57,9 @@ class Training:
 
     def run(self) -> None:
         """Train the members; results are kept as they come."""
-        for member, result in train_members(self):
-            self.results[member.number] = result
+        with told_of_lost(self.members, self.results):
+            for member, result in train_members(self):
+                self.results[member.number] = result
 
 
 def train_members(training: Training) -> Iterator[tuple[Member, MemberResult]]:

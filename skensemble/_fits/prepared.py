@@ -35,6 +35,11 @@ class Prepared:
         """Lay down a fitted estimator, or the error it failed with."""
         self._made.setdefault(key, []).append((estimator, error))
 
+    @property
+    def n_left(self) -> int:
+        """How many fits nobody has taken over."""
+        return sum(map(len, self._made.values()))
+
     def take(self, estimator: Any, given: Given) -> tuple[Any, Exception | None] | None:
         """Hand out the fit of this estimator on these rows, if there is one left."""
         if not self._made:

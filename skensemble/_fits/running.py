@@ -18,6 +18,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
+from skensemble._engine.lost import WorkerLostError
 from skensemble._engine.training import Training
 from skensemble._fits.checkpointed import checkpointed
 from skensemble._fits.given import Given, Steps
@@ -212,6 +213,8 @@ def _run_trainings(fits: list[_Fit], n_jobs: int | None, verbose: int) -> None:
         start, error = time.perf_counter(), None
         try:
             _train_group([fit.wanted for fit in group], n_jobs, verbose)
+        except WorkerLostError:  # which is no fault of any of them
+            raise
         except Exception as failure:
             error = failure
         seconds = time.perf_counter() - start
