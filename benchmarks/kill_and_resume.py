@@ -43,6 +43,7 @@ from skensemble import (
     NetworkClassifier,
     PrunedClassifier,
     SelfDistiller,
+    StackedGridSearchCV,
 )
 from skensemble.nn import CifarResNet
 
@@ -90,6 +91,13 @@ FITS: dict[str, Callable[[], tuple[Any, Any]]] = {
         PrunedClassifier(
             images(4), finetune=3, distill=DistilledClassifier(), protocol="pre-post",
             random_state=0,
+        ),
+        IMAGES,
+    ),
+    "search of students": lambda: (
+        StackedGridSearchCV(
+            DistilledClassifier(NetworkClassifier(images(4)), images(4), random_state=0),
+            {"temperature": [1.0, 4.0], "alpha": [0.5, 0.9]}, cv=3,
         ),
         IMAGES,
     ),

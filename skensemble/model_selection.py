@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import joblib
 import numpy as np
@@ -20,6 +20,8 @@ from skensemble._fits.given import Given, Steps
 from skensemble._fits.prepared import Prepared, estimator_key, offered, rows_key
 from skensemble._fits.running import fit_together
 from skensemble._private import check_y
+from skensemble._records.fingerprint import data_of, told
+from skensemble._records.folder import CHECKPOINT, opened
 
 __all__ = ["StackedGridSearchCV", "StackedRandomizedSearchCV"]
 
@@ -98,7 +100,7 @@ class _StackedSearch:
         WorkerLostError
             If a worker was killed or crashed while it trained.
         """
-        with ExitStack() as in_turn:
+        with self._kept_in_folder(X, y, params), ExitStack() as in_turn:
             under_way = _UnderWay(X, y, in_turn) if self._can_stack() else None
             token = _under_way.set(under_way)
             try:
@@ -108,6 +110,36 @@ class _StackedSearch:
             finally:
                 _under_way.reset(token)
         return self
+
+    @contextmanager
+    def _kept_in_folder(self, X: Any, y: Any, params: dict[str, Any]) -> Iterator[None]:
+        """Keep all that is trained where `checkpoint` says, if it does."""
+        search: Any = self
+        if search.checkpoint is not None:
+            self._require_repeats()
+
+        def about() -> dict[str, Any]:
+            data = {"X": X, "y": y, **params}
+            return {"search": told(self), "data": {k: data_of(v) for k, v in data.items()}}
+
+        with opened(search.checkpoint, about, lambda: 0):
+            yield
+
+    def _require_repeats(self) -> None:
+        """Refuse to keep a search that would ask for other networks the next time."""
+        search: Any = self
+        search._validate_params()
+        why = ""
+        if not isinstance(search.estimator, BaseNetworkClassifier):
+            why = f"an estimator of skensemble. Got a {type(search.estimator).__name__}"
+        elif getattr(search.estimator, "checkpoint", None) is not None:
+            why = "an estimator without a 'checkpoint' of its own, which would hold one fold"
+        elif getattr(search, "random_state", 0) is None:
+            why = "a 'random_state' of the search that is a number. Got None"
+        elif search.estimator.get_params(deep=False).get("random_state", 0) is None:
+            why = "an estimator with a number as its 'random_state', on which a grid may set others"
+        if why:
+            raise ValueError(f"A 'checkpoint' of a {type(self).__name__} needs {why}.")
 
     def _can_stack(self) -> bool:
         """Whether the estimator is ours and has a key; say so where it is not."""
@@ -253,6 +285,9 @@ class StackedGridSearchCV(_StackedSearch, GridSearchCV):
         As in :class:`~sklearn.model_selection.GridSearchCV`. ``n_jobs`` deals stacks out to
         workers, scores are taken in the caller's process; ``verbose=1`` also tells what was
         trained together and what was not, 2 and more tell of each stack.
+    checkpoint : path-like, Checkpoint or None, default=None
+        A folder that `fit` keeps each stack in, and goes on from after it was killed or
+        interrupted; see `Checkpoint`. The estimator's `random_state` must be a number.
 
     Attributes
     ----------
@@ -274,6 +309,40 @@ class StackedGridSearchCV(_StackedSearch, GridSearchCV):
     True
     """
 
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **GridSearchCV._parameter_constraints,
+        "checkpoint": CHECKPOINT,
+    }
+
+    def __init__(
+        self,
+        estimator: Any,
+        param_grid: Any,
+        *,
+        scoring: Any = None,
+        n_jobs: int | None = None,
+        refit: Any = True,
+        cv: Any = None,
+        verbose: int = 0,
+        pre_dispatch: Any = "2*n_jobs",
+        error_score: Any = np.nan,
+        return_train_score: bool = False,
+        checkpoint: Any = None,
+    ) -> None:
+        super().__init__(
+            estimator,
+            param_grid,
+            scoring=scoring,
+            n_jobs=n_jobs,
+            refit=refit,
+            cv=cv,
+            verbose=verbose,
+            pre_dispatch=pre_dispatch,
+            error_score=error_score,
+            return_train_score=return_train_score,
+        )
+        self.checkpoint = checkpoint
+
 
 class StackedRandomizedSearchCV(_StackedSearch, RandomizedSearchCV):
     """scikit-learn's ``RandomizedSearchCV`` with all candidates and folds trained together.
@@ -289,6 +358,9 @@ class StackedRandomizedSearchCV(_StackedSearch, RandomizedSearchCV):
     n_iter, scoring, n_jobs, refit, cv, verbose, pre_dispatch, random_state, error_score, \
     return_train_score
         As in :class:`~sklearn.model_selection.RandomizedSearchCV`.
+    checkpoint : path-like, Checkpoint or None, default=None
+        A folder that `fit` keeps each stack in, and goes on from after it was killed or
+        interrupted; see `Checkpoint`. The estimator's `random_state` must be a number.
 
     Attributes
     ----------
@@ -312,3 +384,41 @@ class StackedRandomizedSearchCV(_StackedSearch, RandomizedSearchCV):
     >>> len(search.fit(X, y).cv_results_["params"])
     2
     """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **RandomizedSearchCV._parameter_constraints,
+        "checkpoint": CHECKPOINT,
+    }
+
+    def __init__(
+        self,
+        estimator: Any,
+        param_distributions: Any,
+        *,
+        n_iter: int = 10,
+        scoring: Any = None,
+        n_jobs: int | None = None,
+        refit: Any = True,
+        cv: Any = None,
+        verbose: int = 0,
+        pre_dispatch: Any = "2*n_jobs",
+        random_state: Any = None,
+        error_score: Any = np.nan,
+        return_train_score: bool = False,
+        checkpoint: Any = None,
+    ) -> None:
+        super().__init__(
+            estimator,
+            param_distributions,
+            n_iter=n_iter,
+            scoring=scoring,
+            n_jobs=n_jobs,
+            refit=refit,
+            cv=cv,
+            verbose=verbose,
+            pre_dispatch=pre_dispatch,
+            random_state=random_state,
+            error_score=error_score,
+            return_train_score=return_train_score,
+        )
+        self.checkpoint = checkpoint

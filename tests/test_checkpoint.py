@@ -28,6 +28,8 @@ from skensemble import (
     NetworkClassifier,
     PrunedClassifier,
     SelfDistiller,
+    StackedGridSearchCV,
+    StackedRandomizedSearchCV,
     load,
 )
 from skensemble._engine.net import StackNet
@@ -249,6 +251,55 @@ def test_workers_keep_what_they_do(tmp_path):
     assert bits(run(ensemble(checkpoint=tmp_path / "workers"))) == expected
     assert bits(run(ensemble(checkpoint=tmp_path / "workers"))) == expected
     assert len(list((tmp_path / "workers" / "training-0").glob("*.done"))) == 2
+
+
+SEARCHES = {
+    "grid": lambda **kwargs: StackedGridSearchCV(
+        DistilledClassifier(NetworkClassifier(recipe()), recipe(), random_state=0),
+        {"temperature": [1.0, 4.0], "alpha": [0.5]}, cv=2, **kwargs,
+    ),
+    "random": lambda **kwargs: StackedRandomizedSearchCV(
+        NetworkClassifier(recipe(), random_state=0), {"random_state": range(99)}, n_iter=2, cv=2,
+        random_state=0, **kwargs,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_a_search_goes_on_to_the_same_results(name, tmp_path):
+    def results(search):
+        return {k: list(v) for k, v in search.cv_results_.items() if "time" not in k}
+
+    search = run(SEARCHES[name](checkpoint=None))
+    n_epochs, found, best = Stop.seen, results(search), bits(search.best_estimator_)
+    half = n_epochs // 2
+    kept = SEARCHES[name](checkpoint=tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        run(kept, half)
+    again = run(SEARCHES[name](checkpoint=tmp_path))
+    assert Stop.seen == n_epochs - half + 1
+    assert results(again) == found
+    assert bits(again.best_estimator_) == best
+    with pytest.raises(ValueError, match="search__cv was 2 and is 3"):
+        run(SEARCHES[name](checkpoint=tmp_path).set_params(cv=3))
+
+
+def test_searches_that_cannot_repeat_are_refused(tmp_path):
+    grid = {"random_state": [0, 1]}
+    for estimator, message in (
+        (LogisticRegression(), "needs an estimator of skensemble. Got a LogisticRegression"),
+        (NetworkClassifier(recipe()), "number as its 'random_state'"),
+        (NetworkClassifier(recipe(), random_state=0, checkpoint="x"), "'checkpoint' of its own"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run(StackedGridSearchCV(estimator, grid, checkpoint=tmp_path))
+    search = StackedRandomizedSearchCV(
+        NetworkClassifier(recipe(), random_state=0), grid, n_iter=1, checkpoint=tmp_path
+    )
+    with pytest.raises(ValueError, match="'random_state' of the search that is a number"):
+        run(search)
+    with pytest.raises(ValueError, match="'checkpoint'"):
+        run(StackedGridSearchCV(NetworkClassifier(recipe(), random_state=0), grid, checkpoint=3))
 
 
 # -- other fits ----------------------------------------------------------------------------
