@@ -7,7 +7,6 @@ samples, ...) owns a child of the member. The global generators are never touche
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
@@ -16,6 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
+
+from skensemble._turns import Turns
 
 
 class Purpose(IntEnum):
@@ -37,7 +38,7 @@ class Purpose(IntEnum):
     TRANSFER = 13
 
 
-_TORCH_GENERATOR = threading.RLock()
+_TORCH_GENERATOR = Turns()
 
 
 def root_seed(random_state: Any) -> int:

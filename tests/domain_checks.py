@@ -6,11 +6,13 @@ look at one fit that they share and must leave as it was.
 
 import copy
 import functools
+import gc
 import inspect
 import pickle
 import random
 import re
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -248,6 +250,20 @@ def check_rows_and_labels_are_left_alone(estimator):
 def check_no_training_rows_are_kept(estimator):
     for name, value in arrays_in(fitted(estimator), kind_of(estimator), set()):
         assert N_ROWS not in value.shape, f"{name} has shape {tuple(value.shape)}"
+
+
+@needs("fit")
+def check_no_training_data_is_kept_alive(estimator):
+    X, y = make_rows()
+    weight = np.ones(len(X))
+    takes_weight = "sample_weight" in inspect.signature(estimator.fit).parameters
+    again = seeded(estimator)
+    again.fit(X, y, **({"sample_weight": weight} if takes_weight else {}))
+    answers(again, X)
+    alive = [weakref.ref(array) for array in (X, y, weight)]
+    del X, y, weight
+    gc.collect()
+    assert [one() for one in alive] == [None] * 3
 
 
 @needs("fit")

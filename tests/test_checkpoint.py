@@ -245,8 +245,8 @@ def test_workers_keep_what_they_do(tmp_path):
 
     expected = bits(run(ensemble()))
     with pytest.raises(KeyboardInterrupt):
-        run(ensemble(checkpoint=tmp_path).set_params(n_jobs=None, stack=2), 7)
-    with pytest.raises(ValueError, match="estimator__n_jobs was None and is 2"):
+        run(ensemble(checkpoint=tmp_path).set_params(n_jobs=None), 4)
+    with pytest.raises(ValueError, match="'stack' and 'n_jobs' make was '0 of 1' and is '0 of 2'"):
         run(ensemble(checkpoint=tmp_path))
     assert bits(run(ensemble(checkpoint=tmp_path / "workers"))) == expected
     assert bits(run(ensemble(checkpoint=tmp_path / "workers"))) == expected

@@ -241,7 +241,7 @@ def test_every_shard_is_sent_to_its_device(monkeypatch):
     monkeypatch.setattr(_sharding, "train_shard", spy)
     monkeypatch.setattr(_sharding, "shard_device", lambda device, shard: f"{device}:{shard % 2}")
     make_ensemble(stack=2).fit(*data())
-    assert sent == [([0], "cpu:0"), ([1, 2], "cpu:1"), ([3, 4], "cpu:0")]
+    assert sent == [([0, 1], "cpu:0"), ([2, 3], "cpu:1"), ([4], "cpu:0")]
 
 
 def test_fits_in_threads_do_not_disturb_each_other():

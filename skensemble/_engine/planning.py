@@ -48,6 +48,10 @@ class Plan:
         Whether a step draws from torch's global generator, so that it must be seeded.
     graph : tuple of GraphNode
         The traced module, for a `GraphStack`.
+    taps : tuple of Tap
+        Layers whose features the objective wants.
+    member_bytes : int
+        Weights, gradients and two optimiser moments of one member.
     """
 
     kind: type[MemberStack]
@@ -57,6 +61,7 @@ class Plan:
     draws: bool = False
     graph: tuple[GraphNode, ...] = ()
     taps: tuple[Tap, ...] = ()
+    member_bytes: int = 0
 
     def build(self, modules: list[nn.Module]) -> MemberStack:
         """Put modules into a stack of the planned kind."""
@@ -107,6 +112,7 @@ def make_plan(
         channels_last=recipe.channels_last,
         draws=bool(blockers) or _draws(module, sample),
         taps=taps,
+        member_bytes=_count_bytes(module),
     )
     if len(seeds) == 1 or (stack == 1 and not joint):
         return alone
@@ -136,9 +142,13 @@ def _affordable(module: nn.Module, recipe: Recipe, all_of: int | None) -> int:
     """How many members fit into the memory a stack may take."""
     if all_of is not None:
         return all_of
-    n_bytes = sum(p.numel() * p.element_size() for p in module.parameters())
     budget = _STACK_BYTES.get(torch.device(recipe.training.device).type, _STACK_BYTES["cpu"])
-    return max(1, budget // (4 * n_bytes + 1))
+    return max(1, budget // (_count_bytes(module) + 1))
+
+
+def _count_bytes(module: nn.Module) -> int:
+    """Count the bytes of weights, gradients and two optimiser moments."""
+    return 4 * sum(p.numel() * p.element_size() for p in module.parameters())
 
 
 def _draws(module: nn.Module, sample: Tensor) -> bool:

@@ -6,7 +6,7 @@ import dataclasses
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from skensemble.nn._states import extra_state, versions, with_versions
 
 # skorch's callbacks that tell of a training and have no say in it.
 _TELLERS = "skorch.callbacks.logging"
+# What is said of each member of a shard.
+_OF_MEMBERS = ("members", "seeds", "data")
 # Between two records of one stack, where nobody says how often.
 _SECONDS = 1.0
 
@@ -54,6 +56,17 @@ class ShardRecord:
     @property
     def _under_way(self) -> Path:
         return self.path.with_suffix(".part-way")
+
+    def part(self, members: list[Member]) -> ShardRecord:
+        """Return where some members are kept, where there is no room for all together."""
+        numbers = [member.number for member in members]
+        whole = self.about["members"]
+        if numbers == whole:
+            return self
+        places = [whole.index(number) for number in numbers]
+        own = {name: [self.about[name][at] for at in places] for name in _OF_MEMBERS}
+        path = self.path.with_name(f"{self.path.name}-{numbers[0]}-{numbers[-1]}")
+        return replace(self, path=path, about={**self.about, **own})
 
     def results(self) -> list[MemberResult] | None:
         """Return the results of a shard that is done."""
@@ -109,7 +122,7 @@ def records_of(
     for number, shard in enumerate(shards):
         told = {
             **about,
-            "shard": f"{number} of {len(shards)}",
+            "shard that 'stack' and 'n_jobs' make": f"{number} of {len(shards)}",
             "members": [one.number for one in shard],
             "seeds": [one.seed for one in shard],
             "data": [_told_data(folder, one.data) for one in shard],

@@ -12,11 +12,13 @@ import torch
 from skensemble._data.batches import TrainingData
 from skensemble._data.rows import FitData, Rows
 from skensemble._engine.early_stopping import MemberEarlyStopping
+from skensemble._engine.failures import Outcome, lacks_memory, named
 from skensemble._engine.masks import MemberMasks
 from skensemble._engine.members import SAMPLE_ROWS, Member
 from skensemble._engine.net import Split, StackNet
 from skensemble._engine.planning import Plan
 from skensemble._engine.rates import MemberRates
+from skensemble._engine.resources import at_most_threads, available_bytes
 from skensemble._engine.results import MemberResult
 from skensemble._engine.resuming import Recorder, ShardRecord
 from skensemble._engine.stacks import LoopStack
@@ -34,14 +36,25 @@ class Job:
     plan: Plan
     order_seed: int = 0
     verbose: int = 0
+    n_threads: int = 1  # torch's, at most
+    n_workers: int = 1  # that share the memory
 
 
-def make_shards(members: list[Member], size: int, n_workers: int) -> list[list[Member]]:
+def make_shards(
+    members: list[Member], size: int, n_workers: int, fixed: bool = False
+) -> list[list[Member]]:
     """Cut members into shards of at most `size`, at least one a worker where possible.
+
+    Fixed shards are `size` in order, whoever trains them: a member beside others, or beside fewer,
+    is another one in its last bits.
 
     >>> [len(shard) for shard in make_shards(list(range(10)), 8, 2)]
     [5, 5]
+    >>> [len(shard) for shard in make_shards(list(range(10)), 8, 2, fixed=True)]
+    [8, 2]
     """
+    if fixed:
+        return [members[at : at + size] for at in range(0, len(members), size)]
     n_shards = max(-(-len(members) // size), min(n_workers, len(members)))
     bounds = [len(members) * i // n_shards for i in range(n_shards + 1)]
     return [members[a:b] for a, b in pairwise(bounds)]
@@ -61,8 +74,52 @@ def _parts(members: list[Member]) -> tuple[Recipe, Objective, bool]:
 
 def train_shard(
     job: Job, members: list[Member], device: str, record: ShardRecord | None = None
+) -> Outcome:
+    """Train a shard, in parts where there is no room for all of it; return errors too.
+
+    What is done is kept where `record` says.
+    """
+    with at_most_threads(job.n_threads):
+        return _run_part(job, members, device, record)
+
+
+def _run_part(job: Job, members: list[Member], device: str, record: ShardRecord | None) -> Outcome:
+    divisible = len(members) > 1 and not members[0].objective.shared_batches
+    if not (divisible and _is_too_large(job, members, device)):
+        try:
+            with named(members):
+                results = _train(job, members, device, record and record.part(members))
+        except Exception as error:
+            if not (divisible and lacks_memory(error)):
+                return Outcome(error=error)
+        else:
+            numbers = [member.number for member in members]
+            return Outcome(dict(zip(numbers, results, strict=True)))
+    # Not while the error is handled, whose traceback keeps the tensors.
+    if torch.device(device).type == "cuda":
+        torch.cuda.empty_cache()
+    half = -(-len(members) // 2)
+    found = Outcome(room_for=half) + _run_part(job, members[:half], device, record)
+    return (
+        found if found.error is not None else found + _run_part(job, members[half:], device, record)
+    )
+
+
+def _is_too_large(job: Job, members: list[Member], device: str) -> bool:
+    """Whether weights, gradients and moments of a stack would not fit into main memory."""
+    if torch.device(device).type != "cpu":
+        return False  # which says so itself, where the system would end the process
+    room = available_bytes()
+    return room is not None and len(members) * job.plan.member_bytes > room / job.n_workers
+
+
+def _train(
+    job: Job, members: list[Member], device: str, record: ShardRecord | None
 ) -> list[MemberResult]:
-    """Build, train and hand back the members of one shard, and keep them where one says."""
+    """Build, train and hand back the members of one shard, unless they are there."""
+    done = record and record.results()
+    if done:
+        return done
     recipe = members[0].recipe.on(device)
     training = recipe.training
     stopping = training.early_stopping()
@@ -107,7 +164,7 @@ def train_shard(
     seed = purpose_seed(members[0].seed, Purpose.FORWARD)
     draws_on = torch.device(device) if draws else None
     recorder = None if record is None else Recorder(record, draws_on)
-    with torch_seeded(seed, device) if draws else nullcontext():
+    with named(members, net), torch_seeded(seed, device) if draws else nullcontext():
         results = net.train(train, held_out, _label(members), recorder)
     if record is not None:
         record.keep_results(results)

@@ -6,7 +6,7 @@ joblib's: whatever backend is active runs the shards.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,11 @@ from joblib import Parallel, delayed, effective_n_jobs
 from joblib.parallel import get_active_backend
 
 from skensemble._data.rows import Rows
+from skensemble._engine.failures import Outcome, warn_of_room
 from skensemble._engine.lost import told_of_lost
 from skensemble._engine.members import SAMPLE_ROWS, Member
 from skensemble._engine.planning import Plan, make_plan
+from skensemble._engine.resources import threads_of_worker
 from skensemble._engine.results import MemberResult
 from skensemble._engine.resuming import records_of
 from skensemble._engine.shards import Job, _parts, make_shards, shard_device, train_shard
@@ -56,14 +58,29 @@ class Training:
         self.results: dict[int, MemberResult] = {}
 
     def run(self) -> None:
-        """Train the members; results are kept as they come."""
+        """Train the members; results are kept as they come.
+
+        The first error ends the fit once those that train beside it are done, and is then raised.
+        """
+        failures: list[Exception] = []
+        rooms: list[int] = []
         with told_of_lost(self.members, self.results):
-            for member, result in train_members(self):
-                self.results[member.number] = result
+            for outcome in train_members(self, failures):
+                self.results.update(outcome.results)
+                if outcome.error is not None:
+                    failures.append(outcome.error)
+                if outcome.room_for is not None:
+                    rooms.append(outcome.room_for)
+        if rooms:
+            warn_of_room(min(rooms))
+        if len(failures) > 1:
+            failures[0].add_note(f"{len(failures) - 1} more failed beside it.")
+        if failures:
+            raise failures[0]
 
 
-def train_members(training: Training) -> Iterator[tuple[Member, MemberResult]]:
-    """Train members and yield each as soon as its shard is done."""
+def train_members(training: Training, failures: Sequence[Any] = ()) -> Iterator[Outcome]:
+    """Train members and yield what became of each shard; none is begun after `failures`."""
     members = training.members
     recipe, objective, joint = _parts(members)
     sample = Rows(members[0].data.X, recipe.dtype).slice(0, SAMPLE_ROWS)
@@ -71,31 +88,34 @@ def train_members(training: Training) -> Iterator[tuple[Member, MemberResult]]:
     plan = make_plan(recipe, sample, seeds, training.stack, joint=joint, taps=objective.taps)
     if training.verbose:
         _say_plan(training, plan)
-    job = Job(plan, training.order_seed, training.verbose)
-    n_workers = effective_n_jobs(training.n_jobs)
+    n_workers, backend = effective_n_jobs(training.n_jobs), get_active_backend()[0]
     shards = [members]
     if not joint:
         shards = [
             shard
             for group in _of_one_length(members)
-            for shard in make_shards(group, plan.size, n_workers)
+            for shard in make_shards(group, plan.size, n_workers, fixed=training.stack != "auto")
         ]
+    n_workers = min(n_workers, len(shards))
+    n_threads = threads_of_worker(backend, n_workers)
+    job = Job(plan, training.order_seed, training.verbose, n_threads, n_workers)
     folder = active()
     records: list[Any] = [None] * len(shards)
     if folder is not None:
         records = records_of(folder, shards, {"stack": plan.kind.__name__})
-    done = [record and record.results() for record in records]
-    calls = (
-        delayed(train_shard)(job, shard, shard_device(recipe.training.device, number), record)
-        for number, (shard, record) in enumerate(zip(shards, records, strict=True))
-        if done[number] is None
-    )
+    waiting = []
+    for number, (shard, record) in enumerate(zip(shards, records, strict=True)):
+        done = None if record is None else record.results()
+        if done is None:
+            waiting.append((shard, shard_device(recipe.training.device, number), record))
+        else:
+            yield Outcome({one.number: each for one, each in zip(shard, done, strict=True)})
+    calls = (delayed(train_shard)(job, *one) for one in waiting if not failures)
     # Finished members are kept as they come, where the backend (unlike ray's) can do that.
-    streams = get_active_backend()[0].supports_return_generator
+    streams = backend.supports_return_generator
     parallel = Parallel(n_jobs=training.n_jobs, return_as="generator" if streams else "list")
-    trained = iter(parallel(calls) if None in done else ())
-    for shard, results in zip(shards, done, strict=True):
-        yield from zip(shard, next(trained) if results is None else results, strict=True)
+    if waiting:
+        yield from parallel(calls)
 
 
 def _say_plan(training: Training, plan: Plan) -> None:

@@ -10,8 +10,8 @@ import joblib
 import numpy as np
 from torch import Tensor
 
-# Of a fit they change nothing.
-_WITHOUT_EFFECT = ("checkpoint", "memory", "verbose")
+# They change nothing of a fit, or only how its members are dealt out, which each record says.
+_WITHOUT_EFFECT = ("checkpoint", "memory", "n_jobs", "verbose")
 _CHUNK_ROWS = 1 << 16
 
 

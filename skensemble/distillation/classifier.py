@@ -129,7 +129,7 @@ class DistilledClassifier(TaughtClassifier):
         Weights of the classes, multiplied with the sample weights in both terms, and for a
         teacher that is fitted here.
     stack : int or "auto", default="auto"
-        How many students train together.
+        How many students train together; see `DeepEnsembleClassifier`.
     n_jobs : int or None, default=None
         joblib workers that students are dealt out to.
     precision : {"bf16"} or None, default=None

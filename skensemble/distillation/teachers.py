@@ -13,7 +13,7 @@ from skorch import NeuralNetClassifier
 from torch import nn
 
 from skensemble._base.classifier import BaseNetworkClassifier
-from skensemble._base.features import evaluating, first_parameter
+from skensemble._base.features import first_parameter
 from skensemble._base.fitted import unwrap
 from skensemble._base.states import innermost
 from skensemble._data.rows import Rows
@@ -23,6 +23,7 @@ from skensemble._recipes.recipe import run_networks
 from skensemble.distillation.committee import as_teacher, voices_of
 from skensemble.ensembles.ensemble import DeepEnsembleClassifier
 from skensemble.ensembles.network import NetworkClassifier
+from skensemble.nn._twins import twin
 
 _SEED_NAMES = ("random_state",)
 
@@ -193,13 +194,13 @@ class Teacher:
     def __init__(self, teacher: Any, classes: np.ndarray) -> None:
         self._inner = unwrap(teacher)
         self._columns = torch.from_numpy(_columns(self._inner, classes))
+        # Others may use the teacher meanwhile, in whatever mode it is.
+        self._modules = [twin(module).eval() for module in self._inner._networks()]
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Return what each network says of a batch."""
-        inner = self._inner
-        modules = list(inner._networks())
-        with evaluating(modules):
-            logits = run_networks(modules, inner._recipes(), x.to(first_parameter(modules[0])))
+        inner, modules = self._inner, self._modules
+        logits = run_networks(modules, inner._recipes(), x.to(first_parameter(modules[0])))
         return inner._teaching(logits)[:, :, self._columns.to(logits.device)].to(x)
 
 

@@ -91,7 +91,8 @@ class DeepEnsembleClassifier(FusedMembers):
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, multiplied with the sample weights.
     stack : int or "auto", default="auto"
-        How many members train together. It changes the speed, never a member.
+        How many members train together. It changes the speed, and members by rounding alone; a
+        number gives the same bits whatever `n_jobs`, and 1 whatever the other members.
     n_jobs : int or None, default=None
         joblib workers that stacks are dealt out to; a backend such as dask or ray is
         chosen with :func:`joblib.parallel_config`. Without effect where ``joint=True``.

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import fx, nn
 
+from skensemble._turns import Turns
 from skensemble.nn._channels import Columns
 from skensemble.nn.dropout import Dropout
 from skensemble.nn.normalize import Normalize
@@ -45,7 +46,7 @@ class _Tracer(fx.Tracer):
         return super().getattr(attr, attr_val, parameter_proxy_cache)
 
 
-_TRACING = threading.Lock()
+_TRACING = Turns()
 
 
 def trace_graph(module: nn.Module) -> fx.Graph:

@@ -12,7 +12,6 @@ the layers do not explain, found out once on two rows, is differentiated by ``to
 from __future__ import annotations
 
 import math
-import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,10 +23,11 @@ from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from skensemble._turns import Turns
 from skensemble.nn._twins import twin
 from skensemble.ntk.layers import KNOWN, Explicit, Part, Product, as_one_output, part_of_layer
 
-_KERNELS = threading.RLock()
+_KERNELS = Turns()
 _TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-8}
 
 

@@ -109,7 +109,7 @@ class PrunedClassifier(BaseNetworkClassifier):
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, multiplied with the sample weights.
     stack : int or "auto", default="auto"
-        How many pruned networks of an ensemble train together, where their shapes agree.
+        As of `DeepEnsembleClassifier`, of pruned networks of equal shapes.
     n_jobs : int or None, default=None
         joblib workers that pruned networks are dealt out to.
     precision : {"bf16"} or None, default=None

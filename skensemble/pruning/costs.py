@@ -8,6 +8,7 @@ import torch
 
 from skensemble.ensembles.network import NetworkClassifier
 from skensemble.nn._costs import count_macs, measure_sparsity
+from skensemble.nn._twins import twin
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ def costs(networks: list[NetworkClassifier]) -> tuple[int, int, float]:
     """Count parameters, multiply-adds of a row, and the share of zeros."""
     n_parameters = n_flops = zeros = total = 0
     for network in networks:
-        module, recipe = network.module_, network._recipe
+        module, recipe = twin(network.module_), network._recipe  # which hooks count on
         n_parameters += sum(p.numel() for p in module.parameters())
         like = next(module.parameters())
         n_flops += int(count_macs(module, torch.zeros(1, *recipe.in_shape).to(like)))
