@@ -95,12 +95,12 @@ def test_those_under_way_beside_an_error_are_kept(monkeypatch):
     """The second thread is still training its member when the first one fails."""
     failed, train = threading.Event(), shards._train
 
-    def first_fails(job, members, device):
+    def first_fails(job, members, device, record):
         if members[0].number == 0:
             failed.set()
             raise ZeroDivisionError
         assert failed.wait(60)
-        return train(job, members, device)
+        return train(job, members, device, record)
 
     monkeypatch.setattr(shards, "_train", first_fails)
     ensemble = make_ensemble(2, n_jobs=2)
@@ -226,11 +226,11 @@ def test_students_are_the_same_bits_too(one_thread):
 def no_room_beyond(monkeypatch, size, error):
     sizes, train = [], shards._train
 
-    def limited(job, members, device):
+    def limited(job, members, device, record):
         sizes.append(len(members))
         if len(members) > size:
             raise type(error)(*error.args)
-        return train(job, members, device)
+        return train(job, members, device, record)
 
     monkeypatch.setattr(shards, "_train", limited)
     return sizes
@@ -278,7 +278,7 @@ def test_a_trained_sum_is_not_divided(monkeypatch):
 def test_a_stack_that_would_fill_the_memory_is_halved(monkeypatch, n_workers, size):
     seen, train = [], shards._train
     monkeypatch.setattr(
-        shards, "_train", lambda job, m, d: (seen.append(len(m)), train(job, m, d))[1]
+        shards, "_train", lambda job, m, *more: (seen.append(len(m)), train(job, m, *more))[1]
     )
     n_numbers = sum(p.numel() for p in make_ensemble(1).fit(X, Y)[0].module_.parameters())
     seen.clear()
