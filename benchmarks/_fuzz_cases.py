@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import signal
 import tempfile
 import warnings
@@ -15,8 +16,18 @@ from typing import Any
 import numpy as np
 from _fuzz_judge import Verdict, global_state, judge
 from _fuzz_subjects import SUBJECTS, Subject, saved
-from _fuzz_values import GOOD_X, GOOD_Y, NET_POOLS, ODD_X, ODD_Y, WEIGHTS, Pool, net, rows
-from _fuzz_values import labels as good_labels
+from _fuzz_values import (
+    GOOD_X,
+    GOOD_Y,
+    NET_POOLS,
+    ODD_X,
+    ODD_Y,
+    WEIGHTS,
+    Pool,
+    labels as good_labels,
+    net,
+    rows,
+)
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
@@ -47,7 +58,8 @@ class Call:
 
     def names(self) -> set[str]:
         """Return what an error may name."""
-        return {name for _, name, _ in self.altered} | {"X", "y", "sample_weight"}
+        inner = {name for _, _, label in self.altered for name in re.findall(r"(\w+)=", label)}
+        return {name for _, name, _ in self.altered} | inner | {"X", "y", "sample_weight"}
 
     def said(self) -> str:
         """Return what was altered, for a table."""
@@ -230,7 +242,12 @@ def _attempt(action: Callable[[], Any], names: set[str], call: Call, step: str) 
     except Slow:
         return Verdict("slow", "Slow")
     except NotFittedError as error:
-        return Verdict("bare" if call.fitted else "named", "NotFittedError", "", str(error)[:300])
+        return Verdict(
+            "bare" if call.fitted and step == "fit" else "named",
+            "NotFittedError",
+            "",
+            str(error)[:300],
+        )
     except Exception as error:
         if step.startswith("set_params") and "foo" in str(error):
             return Verdict("named")

@@ -106,10 +106,10 @@ def objects(module: Any, base: type, more: Pool) -> Pool:
     pool: Pool = {}
     for name in module.__all__:
         cls = getattr(module, name)
-        if not (isinstance(cls, type) and issubclass(cls, base)):
+        if not isinstance(cls, type) or not issubclass(cls, base) or inspect.isabstract(cls):
             continue
         pool[name] = cls
-        for field_ in () if inspect.isabstract(cls) else _fields(cls):
+        for field_ in _fields(cls):
             for label in ("None", "nan", "-1", "0", "'x'", "[]", "1e30", "object", "2"):
                 pool[f"{name}({field_}={label})"] = _with_field(cls, field_, ODD[label])
     return {**ODD, **pool, **more}
@@ -217,9 +217,7 @@ TEACHERS: Pool = {
     "frozen ensemble": lambda: FrozenEstimator(_fitted(ensemble())),
     "frozen network": lambda: FrozenEstimator(_fitted(NetworkClassifier(net()))),
     "of other classes": lambda: FrozenEstimator(_fitted(LogisticRegression(), y=labels() + 5)),
-    "of two classes": lambda: FrozenEstimator(
-        _fitted(LogisticRegression(), y=labels(n_classes=2))
-    ),
+    "of two classes": lambda: FrozenEstimator(_fitted(LogisticRegression(), y=labels(n_classes=2))),
     "of more classes": lambda: FrozenEstimator(
         _fitted(LogisticRegression(), y=labels(n_classes=4))
     ),
@@ -541,5 +539,7 @@ for _sampler in (transfer.Interpolate, transfer.Mixup, transfer.Munge, transfer.
 BIG = ("1e30", "1e300", "inf")  # numbers of rows that no memory holds
 for _one in FUNCTIONS:
     for _name, _pool in _one.pools.items():
-        _one.pools[_name] = {key: _pool[key] for key in _pool if key not in BIG or "n_" not in _name}
+        _one.pools[_name] = {
+            key: _pool[key] for key in _pool if key not in BIG or "n_" not in _name
+        }
 SUBJECTS = [*ESTIMATORS, *FUNCTIONS]

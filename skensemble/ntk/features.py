@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from skensemble._base.checks import check_rows
 from skensemble._data.rows import Rows
 from skensemble._private import Interval, StrOptions, fit_context
 from skensemble._recipes.reading import read_recipe
@@ -104,7 +105,7 @@ class NTKFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         NTKFeatures
             The fitted transformer.
         """
-        X = validate_data(self, X, dtype=[np.float64, np.float32], allow_nd=True)
+        X = check_rows(self, X, dtype=[np.float64, np.float32])
         self._root = root_seed(self.random_state)
         self._recipe = read_recipe(self.estimator).bind(X, self.n_outputs)
         self.module_ = self._recipe.build(self._root).to(self._recipe.training.device).eval()
@@ -136,7 +137,7 @@ class NTKFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             Features.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32], allow_nd=True)
+        X = check_rows(self, X, reset=False, dtype=[np.float64, np.float32])
         if tuple(X.shape[1:]) != self._recipe.in_shape:
             raise ValueError(
                 f"X has samples of shape {tuple(X.shape[1:])}, but NTKFeatures is expecting "

@@ -6,10 +6,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNetClassifier
 from torch import nn
 
+from skensemble._base.checks import check_rows
 from skensemble._base.classifier import BaseNetworkClassifier
 from skensemble._base.features import teacher_features
 from skensemble._base.fitted import is_fitted, unwrap
@@ -92,7 +93,7 @@ class ModuleFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     def _check(self, X: Any, reset: bool) -> Any:
         dtype = None if getattr(X, "dtype", None) == np.uint8 else [np.float64, np.float32]
-        X = validate_data(self, X, reset=reset, dtype=dtype, allow_nd=True)
+        X = check_rows(self, X, reset=reset, dtype=dtype)
         if reset:
             self._in_shape = tuple(X.shape[1:])
         elif tuple(X.shape[1:]) != self._in_shape:
