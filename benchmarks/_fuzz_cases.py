@@ -229,7 +229,7 @@ def run(call: Call) -> tuple[str, Verdict]:
         if after != before and step != "values":  # where the fuzz itself draws
             return step, Verdict("global state", "", "", str(verdict))
         if verdict.kind != "worked":
-            if verdict.kind == "named" and step not in ("make", "fit"):
+            if verdict.kind == "named" and step not in ("values", "make", "fit"):
                 continue  # the next method may still work
             return step, verdict
     return step, Verdict("worked")
@@ -243,7 +243,7 @@ def _attempt(action: Callable[[], Any], names: set[str], call: Call, step: str) 
         return Verdict("slow", "Slow")
     except NotFittedError as error:
         return Verdict(
-            "bare" if call.fitted and step == "fit" else "named",
+            "bare" if f"This {call.subject.name}" in str(error) and step == "fit" else "named",
             "NotFittedError",
             "",
             str(error)[:300],

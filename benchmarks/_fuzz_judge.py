@@ -25,6 +25,12 @@ WORDS = {
     "y": r"\by\b|\by_\w+\b|\blabels?\b|\bclass(es)?\b|\btargets?\b",
     "sample_weight": r"\bweights?\b|sample_weight",
     "callbacks": r"\bcallbacks?\b",
+    # scikit-learn's searches.
+    "cv": r"\bcv\b|\bCV\b|\bn_splits\b|\bfolds?\b",
+    "param_grid": r"\bparam_grid\b|[Pp]arameter grid|[Pp]arameter '",
+    "param_distributions": r"\bparam_distributions\b|[Pp]arameter grid|[Pp]arameter '",
+    "scoring": r"\bscoring\b|\bscorers?\b",
+    "path": r"\bpath\b|/",
 }
 # Errors that are no accident, where they are raised on purpose and say what was wrong.
 KINDS = (ValueError, TypeError, ArithmeticError, OSError, ImportError)
@@ -61,7 +67,7 @@ def judge(error: BaseException, names: Collection[str]) -> Verdict:
     told = (type(error).__name__, _place(steps), message[:300])
     if _is_users(steps[-1]):
         return Verdict("named", *told)
-    if isinstance(error, KINDS) and _on_purpose(steps) and _is_named(message, names):
+    if isinstance(error, KINDS) and _on_purpose(error, steps) and _is_named(message, names):
         return Verdict("named", *told)
     return Verdict("bare", *told)
 
@@ -88,9 +94,11 @@ def _raises(step: TracebackType) -> bool:
     return dis.opname[step.tb_frame.f_code.co_code[step.tb_lasti]] in ("RAISE_VARARGS", "RERAISE")
 
 
-def _on_purpose(steps: list[TracebackType]) -> bool:
+def _on_purpose(error: BaseException, steps: list[TracebackType]) -> bool:
     """Whether skensemble or scikit-learn raised it by a statement, or Python at the call itself."""
     path = _file(steps[-1])
+    if isinstance(error, OSError):
+        return True  # the operating system's
     if path.startswith(OURS):
         return _raises(steps[-1])
     # A signature that does not fit, or scikit-learn, whose checks let NumPy read the array.

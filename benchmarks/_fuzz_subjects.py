@@ -15,6 +15,7 @@ from _fuzz_values import (
     GOOD_X,
     MODULES,
     N_CLASSES,
+    N_FEATURES,
     N_ROWS,
     ODD,
     ODD_X,
@@ -120,7 +121,12 @@ def _fields(cls: type) -> list[str]:
 
 
 def _with_field(cls: type, name: str, value: Callable[[], Any]) -> Callable[[], Any]:
-    return lambda: cls(**{name: value()})
+    base = {"function": _same} if cls is augmentation.Transform else {}
+    return lambda: cls(**{**base, name: value()})
+
+
+def _same(x: Any) -> Any:
+    return x
 
 
 def options(cls: type) -> dict[str, Pool]:
@@ -176,6 +182,11 @@ def ensemble(**kwargs: Any) -> DeepEnsembleClassifier:
     return DeepEnsembleClassifier(net(), 2, random_state=0, **kwargs)
 
 
+def _fitted_net() -> Any:
+    module = torch.nn.Linear(N_FEATURES, N_CLASSES)
+    return net(module=module, verbose=0).fit(rows().astype(np.float32), labels())
+
+
 def _fitted(estimator: Any, X: Any = None, y: Any = None) -> Any:
     return estimator.fit(rows() if X is None else X, labels() if y is None else y)
 
@@ -185,7 +196,7 @@ RECIPES: Pool = {
     **ODD,
     "net": net,
     "net class": lambda: type(net()),
-    "fitted net": lambda: net(verbose=0).fit(rows().astype(np.float32), labels()),
+    "fitted net": lambda: _fitted_net(),
     "regressor net": lambda: NeuralNetRegressor(nn.MLP),
     "pipeline": lambda: make_pipeline(StandardScaler(), net()),
     "logistic": LogisticRegression,
@@ -363,6 +374,8 @@ def pools_of(cls: type, **more: Pool) -> dict[str, Pool]:
     for name in found:
         if name in NAMED:
             found[name] = {**found[name], **NAMED[name]}
+        if name in ("scoring", "refit"):  # which scikit-learn calls, as it would a function
+            del found[name]["module class"]
     return {**found, **more}
 
 
@@ -436,7 +449,8 @@ ESTIMATORS: list[Subject] = [
 
 def _function(function: Callable[..., Any], pools: dict[str, Pool], **base: Any) -> Subject:
     known = inspect.signature(function).parameters
-    all_pools = {name: {**ODD, **pools.get(name, {})} for name in known}
+    all_pools = {name: {**ODD, **pools.get(name, {})} for name in known if name != "path"}
+    all_pools |= {"path": pools["path"]} if "path" in pools else {}
     return Subject(function.__name__, function, base, all_pools, fits=False, weight=0.35)
 
 
@@ -492,7 +506,7 @@ def _cut_file() -> str:
 
 
 _FILES: Pool = {"good": saved, "missing": lambda: "/nowhere/file", "other": _other_file,
-                "cut": _cut_file, "folder": lambda: str(Path(saved()).parent)}  # fmt: skip
+                "cut": _cut_file}  # fmt: skip
 _SMALL = {"n_samples": 20, "n_classes": 3}
 _ENSEMBLES = {**TEACHERS, "good": fitted_ensemble}
 FUNCTIONS: list[Subject] = [

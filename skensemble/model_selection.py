@@ -19,6 +19,8 @@ from sklearn.model_selection import (
 )
 from sklearn.utils import indexable
 
+from skensemble._arguments import as_numpy, naming
+from skensemble._base.checks import ROWS
 from skensemble._base.classifier import BaseNetworkClassifier
 from skensemble._fits.given import Given, Steps
 from skensemble._fits.prepared import Prepared, estimator_key, offered, rows_key
@@ -114,11 +116,13 @@ class _StackedSearch(ABC):
         search._validate_params()
         search._get_scorers()  # which refuses scorers, and a refit that is none of them
         candidates = self._candidates()
-        X_, y_ = indexable(X, y)
-        check_y(y_, estimator=search)
+        with naming("X", ROWS):
+            X_, y_ = indexable(as_numpy(X), as_numpy(y))
+        with naming("y", "be one label a row"):
+            check_y(y_, estimator=search)
         routed = search._get_routed_params_for_fit(params)
         cv = check_cv(search.cv, y_, classifier=is_classifier(search.estimator))
-        splits = list(cv.split(X_, y_, **routed.splitter.split))
+        splits = _pairs(cv.split(X_, y_, **routed.splitter.split), len(y_))
         passed_on = {**routed.estimator.fit, **routed.scorer.score}  # groups are in the folds
         start = time.perf_counter()
         try:
@@ -167,6 +171,17 @@ class _StackedSearch(ABC):
     def _say(self, what: str) -> None:
         if self.verbose:  # type: ignore[attr-defined]
             print(f"[skensemble] {type(self).__name__}: {what}", flush=True)  # noqa: T201
+
+
+def _pairs(folds: Any, n_rows: int) -> list[Any]:
+    """Return the folds, which must be pairs of rows that there are."""
+    rows = np.arange(n_rows)
+    with naming("cv", "give pairs of rows to train and to test on"):
+        splits = [(train, test) for train, test in folds]
+        for pair in splits:
+            for one in pair:
+                rows[np.asarray(one)]
+    return splits
 
 
 def _set_times(results: dict[str, Any], seconds: Sequence[float], n_splits: int) -> None:

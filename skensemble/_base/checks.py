@@ -13,8 +13,14 @@ from sklearn.utils.validation import validate_data
 from torch import Tensor
 
 from skensemble._arguments import as_numpy, naming
-from skensemble._private import check_sample_weight, check_y
+from skensemble._private import Interval, check_sample_weight, check_y
 
+# joblib's numbers of workers, of which 0 is none.
+N_JOBS: list[Any] = [
+    Interval(numbers.Integral, 1, None, closed="left"),
+    Interval(numbers.Integral, None, -1, closed="right"),
+    None,
+]
 # What an error says that rows must be.
 ROWS = "be rows that can be read as an array or a table"
 # Numbers of an array store that are looked at in one go.

@@ -12,6 +12,7 @@ from sklearn.utils import check_array
 from skorch.dataset import Dataset as SkorchDataset
 from torch.utils.data import Subset, TensorDataset
 
+from skensemble._arguments import naming
 from skensemble._data.rows import FitData
 
 
@@ -58,7 +59,8 @@ def apply_split(
         Whose fit it is, for errors.
     """
     kept = _Kept(data, classes)
-    train, valid = _seeded_split(split, seed)(kept, kept.y)
+    with naming("train_split", "split the rows of the fit into two"):
+        train, valid = _seeded_split(split, seed)(kept, kept.y)
     held_out = None
     if valid is not None:
         at = _rows_in(valid, kept)

@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader
 
 from skensemble._arguments import naming
 from skensemble._recipes.callbacks import ELEMENTWISE_OPTIMIZERS
+from skensemble._recipes.training import make_optimizer
 
 _PREFIXES = (
     "module", "criterion", "optimizer", "iterator_train", "iterator_valid", "callbacks",
@@ -104,18 +105,19 @@ def _check_switches(net: NeuralNetClassifier) -> None:
 
 def _check_kinds(net: NeuralNetClassifier) -> None:
     """Refuse what could not be called or found once it is wanted."""
-    for name in ("criterion", "optimizer"):
+    for name, kind in (("module", "network"), ("criterion", "criterion"),
+                       ("optimizer", "optimizer")):  # fmt: skip
         if not callable(getattr(net, name)):
-            refuse(name, f"be a class of torch's, or what makes one of its {name}s",
-                    getattr(net, name))  # fmt: skip
+            refuse(name, f"be a class of torch's, or what makes one of its {kind}s",
+                   getattr(net, name))  # fmt: skip
     if not (net.train_split is None or net.train_split is False or callable(net.train_split)):
         refuse("train_split", "be None, or a function of a dataset and labels such as "
                 "skorch.dataset.ValidSplit(5)", net.train_split)  # fmt: skip
     try:
-        torch.device(net.device)
-    except (RuntimeError, TypeError):
+        torch.device(str(net.device))
+    except RuntimeError:
         refuse("device", "name a device of torch, such as 'cpu' or 'cuda'", net.device)
-    if torch.device(net.device).type == "meta":
+    if torch.device(str(net.device)).type == "meta":
         refuse("device", "be one that computes", net.device)
     given = net.callbacks
     if not (given is None or isinstance(given, (list, tuple)) or is_word(given, "disable")):
@@ -130,8 +132,8 @@ def _check_optimizer(net: NeuralNetClassifier) -> None:
     given = [{"params": [_learnt()]}, *({"params": [_learnt()], **group} for _, group in groups)]
     name = getattr(net.optimizer, "__name__", repr(net.optimizer))
     must = f"take lr={net.lr!r} and what the net's 'optimizer__...' say, {kwargs}, {groups}"
-    with naming("optimizer", f"be such that {name} can {must}"):
-        optimizer: Any = net.optimizer(given, lr=net.lr, **kwargs)
+    with naming("optimizer", f"be such that {name} of the net can {must}"):
+        optimizer = make_optimizer(net.optimizer, given, {"lr": net.lr, **kwargs})
         optimizer.step(lambda: torch.zeros(()))
 
 

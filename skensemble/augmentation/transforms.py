@@ -8,11 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-import joblib
 import numpy as np
 import torch
 from torch import Tensor
 
+import joblib
+from skensemble._arguments import naming
 from skensemble._data.batches import Batch
 from skensemble._private import Interval, StrOptions
 from skensemble._seeding import torch_seeded
@@ -21,7 +22,7 @@ from skensemble.augmentation.base import Augmentation, Draws, check_fields, chec
 
 def _run(transform: Any, x: Tensor, seed: int, per_row: bool) -> Tensor:
     """Apply a transform that draws from torch's global generators, which are left as they were."""
-    with torch_seeded(seed, x.device):
+    with torch_seeded(seed, x.device), naming("augmentation", "be able to alter a batch"):
         return torch.stack([transform(row) for row in x]) if per_row else transform(x)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from skensemble._arguments import naming
 from skensemble._private import Interval, StrOptions, validate_params
-from skensemble._seeding import as_random_state
+from skensemble._seeding import as_random_state, torch_seeded
 
 __all__ = ["LABELLERS", "make_labelled_gaussian"]
 
@@ -116,7 +116,8 @@ def make_labelled_gaussian(
         )
     rng = as_random_state(random_state)
     concept = np.random.RandomState(labeller_state)
-    score = _labeller(labeller, shape, n_classes, concept)
+    with torch_seeded(0):  # for layers that draw weights, which are replaced
+        score = _labeller(labeller, shape, n_classes, concept)
     centres = concept.normal(size=(10, *shape)) if mixture else None
 
     def draw(n: int) -> tuple[np.ndarray, np.ndarray]:

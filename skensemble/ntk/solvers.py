@@ -242,6 +242,10 @@ def fit_temperature(scores: Tensor, targets: Tensor, weight: Tensor | None) -> f
         p = (scores / math.exp(log_t)).softmax(-1)
         return float((share * ((p - targets) * scores).sum(-1)).sum() / share.sum())
 
+    if not scores.isfinite().all():
+        raise ValueError(
+            "The kernel of the rows of X must be finite. Got NaN or infinity; scale the features."
+        )
     low, high = (math.log(bound) for bound in _TEMPERATURES)
     if slope(low) <= 0:  # even colder would be better
         return _TEMPERATURES[0]

@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNetClassifier
 from torch import nn
+from torch.nn.parameter import UninitializedParameter
 
 from skensemble._base.checks import check_rows
 from skensemble._base.classifier import BaseNetworkClassifier
@@ -106,6 +107,11 @@ class ModuleFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def _find(self, X: Any) -> tuple[nn.Module, Any]:
         source = unwrap(self.module)
         if isinstance(source, nn.Module):
+            if any(isinstance(one, UninitializedParameter) for one in source.parameters()):
+                raise ValueError(
+                    "The 'module' must have its weights. Got one that waits for its first rows; "
+                    "call it once before."
+                )
             like = next(source.parameters(), None)
             recipe = read_recipe(source).bind(X, 1)
             return source, recipe.dtype if like is None else like.dtype
