@@ -84,6 +84,7 @@ def draw(seed: int, number: int) -> Call:
                          for place, name, label in call.altered}.values())  # fmt: skip
     if subject.fits:
         call.fitted = bool(rng.random() > 0.03)
+        call.altered = call.altered if call.fitted else []
         call.methods = [_method(rng) for _ in range(int(rng.integers(1, 4)))]
     return call
 

@@ -29,6 +29,7 @@ WORDS = {
     "cv": r"\bcv\b|\bCV\b|\bn_splits\b|\bfolds?\b",
     "param_grid": r"\bparam_grid\b|[Pp]arameter grid|[Pp]arameter '",
     "param_distributions": r"\bparam_distributions\b|[Pp]arameter grid|[Pp]arameter '",
+    "refit": r"\brefit\b|\bbest_index_",
     "scoring": r"\bscoring\b|\bscorers?\b",
     "path": r"\bpath\b|/",
 }

@@ -109,7 +109,7 @@ def objects(module: Any, base: type, more: Pool) -> Pool:
         cls = getattr(module, name)
         if not isinstance(cls, type) or not issubclass(cls, base) or inspect.isabstract(cls):
             continue
-        pool[name] = cls
+        pool[name] = _with_field(cls)
         for field_ in _fields(cls):
             for label in ("None", "nan", "-1", "0", "'x'", "[]", "1e30", "object", "2"):
                 pool[f"{name}({field_}={label})"] = _with_field(cls, field_, ODD[label])
@@ -120,9 +120,15 @@ def _fields(cls: type) -> list[str]:
     return [name for name in inspect.signature(cls).parameters if name not in ("args", "kwargs")]
 
 
-def _with_field(cls: type, name: str, value: Callable[[], Any]) -> Callable[[], Any]:
-    base = {"function": _same} if cls is augmentation.Transform else {}
-    return lambda: cls(**{**base, name: value()})
+def _with_field(
+    cls: type, name: str | None = None, value: Callable[[], Any] | None = None
+) -> Callable[[], Any]:
+    base: dict[str, Any] = {}
+    if cls is augmentation.Transform:
+        base = {"function": _same}
+    elif cls is augmentation.InTurn:
+        base = {"parts": (augmentation.MixUp(),)}
+    return lambda: cls(**{**base, **({} if name is None else {name: value()})})
 
 
 def _same(x: Any) -> Any:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -31,6 +32,7 @@ from _fuzz_subjects import SUBJECTS
 import skensemble._recipes.defaults as defaults
 
 PACKAGES = ("torch", "numpy", "scikit-learn", "skorch", "skensemble")
+JOURNAL = Path(__file__).resolve().parent.parent / "build" / "api_fuzz.jsonl"
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
@@ -109,26 +111,31 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--again", type=int)
-    parser.add_argument("--journal", type=Path, default=RESULTS / "api_fuzz.jsonl.tmp")
+    parser.add_argument("--journal", type=Path, default=JOURNAL)
     parser.add_argument("--out", type=Path, default=RESULTS / "api_fuzz.json")
     args = parser.parse_args()
     os.environ["JOBLIB_MULTIPROCESSING"] = "0"
     torch.set_num_threads(1)
     defaults._STEPS, defaults._LEAST_EPOCHS = 1, dict.fromkeys(("few", "many"), 2)
-    with joblib.parallel_config(backend="threading"):
+    # Some calls leave files: a memory, or CIFAR's, in a folder called "auto".
+    with tempfile.TemporaryDirectory() as folder, joblib.parallel_config(backend="threading"):
+        journal, out = args.journal.resolve(), args.out.resolve()
+        os.chdir(folder)
         if args.again is not None:
             again(draw(args.seed, args.again))
             return
         about = provenance(__file__, PACKAGES)
         print_machine(about)
-        done = {one["number"] for one in read(args.journal)}
-        with args.journal.open("a") as out:
+        done = {one["number"] for one in read(journal)}
+        journal.parent.mkdir(exist_ok=True)
+        with journal.open("a") as lines:
             for number in range(args.calls):
                 if number not in done:
-                    print(json.dumps(journal_line(args.seed, number)), file=out, flush=True)
-    found = summarise([one for one in read(args.journal) if one["number"] < args.calls])
+                    print(json.dumps(journal_line(args.seed, number)), file=lines, flush=True)
+        os.chdir(out.parent)
+    found = summarise([one for one in read(journal) if one["number"] < args.calls])
     print(found["total"])
-    write_json(args.out, {"provenance": about, "seed": args.seed, **found})
+    write_json(out, {"provenance": about, "seed": args.seed, **found})
 
 
 if __name__ == "__main__":

@@ -125,7 +125,7 @@ def expected_calibration_error(
     right = y_proba.argmax(1) == position
     edges = np.linspace(0, 1, n_bins + 1)[1:-1]
     where = np.searchsorted(edges, confidence, side="left")
-    gap = np.bincount(where, right - confidence.astype(np.float64), n_bins)
+    gap = np.bincount(where, right - confidence.astype(np.float64), int(n_bins))
     return float(np.abs(gap).sum() / len(position))
 
 

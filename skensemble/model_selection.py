@@ -18,14 +18,14 @@ from sklearn.model_selection import (
     check_cv,
 )
 from sklearn.utils import indexable
+from sklearn.utils.validation import _num_samples
 
 from skensemble._arguments import as_numpy, naming
-from skensemble._base.checks import ROWS
+from skensemble._base.checks import ROWS, check_labels
 from skensemble._base.classifier import BaseNetworkClassifier
 from skensemble._fits.given import Given, Steps
 from skensemble._fits.prepared import Prepared, estimator_key, offered, rows_key
 from skensemble._fits.running import fit_together
-from skensemble._private import check_y
 
 __all__ = ["StackedGridSearchCV", "StackedRandomizedSearchCV"]
 
@@ -114,15 +114,17 @@ class _StackedSearch(ABC):
             )
             return None
         search._validate_params()
-        search._get_scorers()  # which refuses scorers, and a refit that is none of them
+        with naming("scoring", "be scorers"):
+            search._get_scorers()  # which refuses scorers, and a refit that is none of them
         candidates = self._candidates()
         with naming("X", ROWS):
             X_, y_ = indexable(as_numpy(X), as_numpy(y))
-        with naming("y", "be one label a row"):
-            check_y(y_, estimator=search)
+            n_rows = _num_samples(X_)
+        check_labels(y_, n_rows, search)
         routed = search._get_routed_params_for_fit(params)
-        cv = check_cv(search.cv, y_, classifier=is_classifier(search.estimator))
-        splits = _pairs(cv.split(X_, y_, **routed.splitter.split), len(y_))
+        with naming("cv", "give pairs of rows to train and to test on"):
+            cv = check_cv(search.cv, y_, classifier=is_classifier(search.estimator))
+            splits = _pairs(cv.split(X_, y_, **routed.splitter.split), n_rows)
         passed_on = {**routed.estimator.fit, **routed.scorer.score}  # groups are in the folds
         start = time.perf_counter()
         try:
@@ -176,11 +178,10 @@ class _StackedSearch(ABC):
 def _pairs(folds: Any, n_rows: int) -> list[Any]:
     """Return the folds, which must be pairs of rows that there are."""
     rows = np.arange(n_rows)
-    with naming("cv", "give pairs of rows to train and to test on"):
-        splits = [(train, test) for train, test in folds]
-        for pair in splits:
-            for one in pair:
-                rows[np.asarray(one)]
+    splits = [(train, test) for train, test in folds]
+    for pair in splits:
+        for one in pair:
+            rows[np.asarray(one)]
     return splits
 
 

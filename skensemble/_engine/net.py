@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from skorch import NeuralNetClassifier
-from skorch.callbacks import Callback, LRScheduler
+from skorch.callbacks import Callback, LRScheduler, ParamMapper
 from skorch.dataset import Dataset
 from skorch.utils import TeeGenerator
 from torch import Tensor
@@ -190,7 +190,8 @@ class StackNet(NeuralNetClassifier):
         """Build the optimiser."""
         found = self.get_params_for_optimizer("optimizer", self.get_all_learnable_params())
         (parameters,), kwargs = found
-        self.optimizer_ = make_optimizer(self.optimizer, parameters, kwargs)
+        frees = any(isinstance(one, ParamMapper) for _, one in self.callbacks_)
+        self.optimizer_ = make_optimizer(self.optimizer, parameters, kwargs, frees)
         return self
 
     def get_all_learnable_params(self) -> Iterator[tuple[str, Tensor]]:

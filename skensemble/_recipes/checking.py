@@ -95,6 +95,8 @@ def _check_switches(net: NeuralNetClassifier) -> None:
         switch("use_caching", net.use_caching)
     if switch("warm_start", net.warm_start):
         refuse("warm_start", "be False; use 'warm_start' of the ensemble", net.warm_start)
+    if not isinstance(net.torch_load_kwargs, (dict, type(None))):
+        refuse("torch_load_kwargs", "be a dict or None", net.torch_load_kwargs)
     if net.classes is not None and np.size(net.classes):
         refuse("classes", "be None, since the classes are found in y", net.classes)
     if net.predict_nonlinearity is not None and not is_word(net.predict_nonlinearity, "auto"):

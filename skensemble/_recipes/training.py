@@ -94,10 +94,14 @@ class TrainingSettings:
         return reasons
 
 
-def make_optimizer(maker: Any, parameters: Any, kwargs: dict[str, Any]) -> Any:
-    """Build an optimiser, with fused kernels where it has them and nobody objects."""
+def make_optimizer(maker: Any, parameters: Any, kwargs: dict[str, Any], frees: bool = False) -> Any:
+    """Build an optimiser, with fused kernels where it has them and nobody objects.
+
+    Those of SGD fail where some weights have no momentum yet, as those that a callback `frees`.
+    """
+    fused = {} if frees and maker is torch.optim.SGD else {"fused": True}
     try:
-        return maker(parameters, **{"fused": True, **kwargs})
+        return maker(parameters, **{**fused, **kwargs})
     except (TypeError, RuntimeError):
         return maker(parameters, **kwargs)
 

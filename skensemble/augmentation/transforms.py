@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+import joblib
 import numpy as np
 import torch
 from torch import Tensor
 
-import joblib
 from skensemble._arguments import naming
 from skensemble._data.batches import Batch
 from skensemble._private import Interval, StrOptions

@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from joblib import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from joblib import Parallel, delayed
 from skensemble._base.checks import N_JOBS
 from skensemble._base.fusion import FusedMembers
 from skensemble._data.rows import FitData, Rows

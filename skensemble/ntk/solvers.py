@@ -35,9 +35,12 @@ class Solution:
 def mean_diagonal(diagonal: Tensor, weight: Tensor | None) -> float:
     """Return the mean of a kernel's diagonal ``(row, output)`` over weighted rows."""
     by_row = diagonal.double().mean(1)
-    if weight is None:
-        return float(by_row.mean())
-    return float((by_row * weight).sum() / weight.sum())
+    mean = by_row.mean() if weight is None else (by_row * weight).sum() / weight.sum()
+    if not mean.isfinite():
+        raise ValueError(
+            "The kernel of the rows of X must be finite. Got NaN or infinity; scale the features."
+        )
+    return float(mean)
 
 
 def factor_and_solve(
