@@ -26,6 +26,7 @@ from skensemble._base.classifier import BaseNetworkClassifier
 from skensemble._fits.given import Given, Steps
 from skensemble._fits.prepared import Prepared, estimator_key, offered, rows_key
 from skensemble._fits.running import fit_together
+from skensemble._seeding import as_random_state
 
 __all__ = ["StackedGridSearchCV", "StackedRandomizedSearchCV"]
 
@@ -276,6 +277,6 @@ class StackedRandomizedSearchCV(_StackedSearch, RandomizedSearchCV):
 
     def _candidates(self) -> list[dict[str, Any]]:
         sampler = ParameterSampler(
-            self.param_distributions, self.n_iter, random_state=self.random_state
+            self.param_distributions, self.n_iter, random_state=as_random_state(self.random_state)
         )
         return list(sampler)
