@@ -14,20 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _fuzz_functions import SUBJECTS, saved
 from _fuzz_judge import Verdict, global_state, judge
-from _fuzz_subjects import SUBJECTS, Subject, saved
-from _fuzz_values import (
-    GOOD_X,
-    GOOD_Y,
-    NET_POOLS,
-    ODD_X,
-    ODD_Y,
-    WEIGHTS,
-    Pool,
-    labels as good_labels,
-    net,
-    rows,
-)
+from _fuzz_nets import NET_POOLS, net
+from _fuzz_subjects import Subject
+from _fuzz_values import GOOD_X, GOOD_Y, ODD_X, ODD_Y, WEIGHTS, Pool, labels as good_labels, rows
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 

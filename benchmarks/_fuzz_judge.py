@@ -18,7 +18,8 @@ import skensemble
 
 OURS = str(Path(skensemble.__file__).parent)
 HERE = str(Path(__file__).resolve().parent)
-VALUES = Path(HERE) / "_fuzz_values.py"
+# Where the functions are that calls are given.
+GIVEN = [f"{HERE}/_fuzz_{name}.py" for name in ("values", "nets", "objects", "functions")]
 # What a message may call the data by.
 WORDS = {
     "X": r"\bX\w*\b|\bsamples?\b|\brows?\b|\bfeatures?\b|\barray\b|\bimages?\b|\bcolumns?\b",
@@ -87,7 +88,7 @@ def _file(step: TracebackType) -> str:
 
 def _is_users(last: TracebackType) -> bool:
     """Whether a function that was passed raised it by itself."""
-    return _file(last) == str(VALUES) and _raises(last)
+    return _file(last) in GIVEN and _raises(last)
 
 
 def _raises(step: TracebackType) -> bool:

@@ -27,7 +27,7 @@ import joblib
 import torch
 from _bench import print_machine, provenance, write_json
 from _fuzz_cases import Call, draw, run
-from _fuzz_subjects import SUBJECTS
+from _fuzz_functions import SUBJECTS
 
 import skensemble._recipes.defaults as defaults
 

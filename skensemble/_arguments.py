@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from sklearn.exceptions import NotFittedError
 from torch import Tensor
@@ -54,3 +55,13 @@ def as_numpy(X: Any) -> Any:
         return X
     X = X.detach().cpu()
     return (X.float() if X.dtype == torch.bfloat16 else X).numpy()
+
+
+def require_dtype(dtype: Any) -> None:
+    """Refuse what is no dtype of real numbers."""
+    try:
+        kind = np.dtype(dtype).kind
+    except (TypeError, ValueError):
+        kind = ""
+    if kind not in ("i", "u", "f"):
+        raise ValueError(f"The 'dtype' must be one of real numbers. Got {dtype!r} instead.")

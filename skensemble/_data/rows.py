@@ -143,7 +143,7 @@ def joined(first: Any, second: Any) -> Any:
     """Put rows after each other; in memory where they are there already."""
     if first.dtype != second.dtype and np.uint8 in (first.dtype, second.dtype):
         raise ValueError(
-            "Rows to be joined must both be bytes or both be floats. "
+            "Rows of X and X_unlabelled must both be bytes or both be floats. "
             f"Got dtypes {first.dtype} and {second.dtype}."
         )
     if np.dtype(first.dtype) == np.float32:

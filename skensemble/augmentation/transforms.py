@@ -201,13 +201,13 @@ class Transform(Augmentation):
         if not isinstance(out, Tensor) or not (is_bytes or out.is_floating_point()):
             got = f"a tensor of {out.dtype}" if isinstance(out, Tensor) else type(out).__name__
             raise TypeError(
-                f"A transform must return a tensor of floats or of bytes. Got {got} from "
-                f"{self.function!r}."
+                "A transform in 'augmentation' must return a tensor of floats or of bytes. Got "
+                f"{got} from {self.function!r}."
             )
         if out.shape != like.shape:
             raise ValueError(
-                f"A transform must return rows of the shape it was given, {tuple(like.shape)}. Got "
-                f"{tuple(out.shape)} from {self.function!r}."
+                "A transform in 'augmentation' must return rows of the shape it was given, "
+                f"{tuple(like.shape)}. Got {tuple(out.shape)} from {self.function!r}."
             )
         # As a plain tensor, and scaled as images of bytes are.
         out = out.as_subclass(Tensor).to(like.device, like.dtype)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from skensemble._arguments import naming
+from skensemble._arguments import require_dtype
 from skensemble._private import Interval, StrOptions, validate_params
 from skensemble._seeding import as_random_state, torch_seeded
 
@@ -108,8 +108,7 @@ def make_labelled_gaussian(
     shape = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
     if not shape or not all(isinstance(n, numbers.Integral) and n >= 1 for n in shape):
         raise ValueError(f"The 'shape' must be ints of at least 1. Got {shape!r} instead.")
-    with naming("dtype", "be a dtype of numbers"):
-        np.zeros(0).astype(dtype)
+    require_dtype(dtype)
     if "conv" in labeller and len(shape) != 3:
         raise ValueError(
             f"labeller={labeller!r} needs rows of shape (channels, height, width). Got {shape}."

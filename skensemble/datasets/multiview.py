@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import Bunch
 
-from skensemble._arguments import as_numpy, naming
+from skensemble._arguments import as_numpy, naming, require_dtype
 from skensemble._private import Interval, StrOptions, validate_params
 from skensemble._seeding import as_random_state
 
@@ -146,8 +146,7 @@ def make_multiview_classification(
     _check_multiview(n_classes, n_patches, patch_dim, patches_per_feature, n_others)
     for name, given in zip(_RANGES, (own, others, single_own, lost, single_others), strict=True):
         _check_range(name, given)
-    with naming("dtype", "be a dtype of numbers"):
-        np.zeros(0).astype(dtype)
+    require_dtype(dtype)
     rng = as_random_state(random_state)
     features = _features(features, n_classes, patch_dim, rng)
     y = rng.randint(n_classes, size=n_samples)

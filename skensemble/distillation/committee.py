@@ -9,11 +9,13 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils import Tags, get_tags
 from sklearn.utils.validation import check_is_fitted, validate_data
+from skorch import NeuralNetClassifier
 
 from skensemble._arguments import as_numpy, naming
 from skensemble._base.fitted import is_fitted, unwrap
-from skensemble._fits.subfit import fit_estimator
+from skensemble._fits.subfit import aside, fit_estimator
 from skensemble._private import fit_context
+from skensemble.ensembles.network import NetworkClassifier
 
 __all__ = ["TeacherCommittee", "voices_of"]
 
@@ -139,7 +141,7 @@ class TeacherCommittee(ClassifierMixin, BaseEstimator):
         with naming("X", "be rows that the teachers take"):
             validate_data(self, X, skip_check_array=True)
         teachers = [
-            one if is_fitted(one) else fit_estimator(clone(one), X, y, sample_weight)
+            one if is_fitted(one) else fit_estimator(_as_ours(one), X, y, sample_weight)
             for one in self.teachers
         ]
         self._sit(teachers)
@@ -251,6 +253,12 @@ class TeacherCommittee(ClassifierMixin, BaseEstimator):
         return hasattr(self, "teachers_")
 
 
+def _as_ours(teacher: Any) -> Any:
+    """Return a copy of a teacher; a skorch net is wrapped, as it is where it teaches alone."""
+    teacher = clone(teacher)
+    return NetworkClassifier(teacher) if isinstance(teacher, NeuralNetClassifier) else teacher
+
+
 def as_teacher(teacher: Any) -> Any:
     """Make one teacher of a list; of fitted ones it is fitted itself."""
     if not isinstance(teacher, (list, tuple)):
@@ -265,7 +273,7 @@ def _said(teacher: Any, X: Any) -> np.ndarray:
     """Return the probabilities of any classifier, of which there must be one a class."""
     if hasattr(teacher, "_steps"):  # ours, which say themselves what is wrong
         return np.asarray(teacher.predict_proba(X))
-    with naming("teacher", "be able to predict the rows of X"):
+    with aside(teacher), naming("teacher", "be able to predict the rows of X"):
         proba = np.asarray(teacher.predict_proba(X))
     wanted = (len(proba), len(unwrap(teacher).classes_))
     if proba.shape != wanted or not np.isfinite(proba).all():

@@ -11,6 +11,7 @@ from skorch import NeuralNetClassifier
 from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
+from skensemble._arguments import naming
 from skensemble._base.checks import check_rows
 from skensemble._base.classifier import BaseNetworkClassifier
 from skensemble._base.features import teacher_features
@@ -131,7 +132,8 @@ class ModuleFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     def _look(self, X: Any) -> np.ndarray:
         rows = Rows(X, self._dtype)
-        found = teacher_features([self.module_], {"layer": self.layer}, rows)
+        with naming("module", "be able to take the rows of X"):
+            found = teacher_features([self.module_], {"layer": self.layer}, rows)
         return found["layer"][:, 0].numpy()
 
     def transform(self, X: Any) -> np.ndarray:
