@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import numbers
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,10 +54,7 @@ class EnsemblePruning:
 
 
 @validate_params(
-    {
-        "keep": [StrOptions({"best"}), numbers.Real],
-        "method": [StrOptions(set(_METHODS))],
-    },
+    {"method": [StrOptions(set(_METHODS))]},
     prefer_skip_nested_validation=True,
 )
 def prune_ensemble(
@@ -110,7 +106,7 @@ def prune_ensemble(
     inner = _check_ensemble(ensemble)
     logits, position, weight = _look(inner, X_val, y_val, sample_weight)
     n_members = len(logits)
-    n_keep = None if keep == "best" else _how_many(keep, n_members)
+    n_keep = None if isinstance(keep, str) and keep == "best" else _how_many(keep, n_members)
     order = (_greedy if method == "greedy" else _ranked)(inner, logits, position, weight)
     nll, accuracy = _curve(inner, logits[order], position, weight)
     each = np.array([costs([member])[:2] for member in inner.estimators_])[order].cumsum(0)
