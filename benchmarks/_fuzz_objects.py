@@ -158,7 +158,7 @@ RECIPES: Pool = {
 TEACHERS: Pool = {
     **{name: RECIPES[name] for name in RECIPES if name not in ODD},
     **ODD,
-    "tree": DecisionTreeClassifier,
+    "tree": lambda: DecisionTreeClassifier(random_state=0),
     "dummy": DummyClassifier,
     "dummy regressor": DummyRegressor,
     "linear regression": LinearRegression,
@@ -183,9 +183,11 @@ TEACHERS: Pool = {
             images(), labels()
         )
     ),
-    "pipeline of trees": lambda: make_pipeline(StandardScaler(), DecisionTreeClassifier()),
+    "pipeline of trees": lambda: make_pipeline(
+        StandardScaler(), DecisionTreeClassifier(random_state=0)
+    ),
     "grid": lambda: GridSearchCV(LogisticRegression(), {"C": [0.1, 1]}, cv=2),
-    "list": lambda: [LogisticRegression(), DecisionTreeClassifier()],
+    "list": lambda: [LogisticRegression(), DecisionTreeClassifier(random_state=0)],
     "tuple": lambda: (LogisticRegression(), ensemble()),
     "mixed list": lambda: [LogisticRegression(), FrozenEstimator(fitted(LogisticRegression()))],
     "list of regressors": lambda: [LinearRegression()],

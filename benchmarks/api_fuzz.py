@@ -1,6 +1,6 @@
 """Claim: whatever is passed, a call works or says which parameter was wrong.
 
-    python benchmarks/api_fuzz.py                    # 20,000 calls, half an hour on one core
+    python benchmarks/api_fuzz.py                    # 20,000 calls, minutes on an idle core
     python benchmarks/api_fuzz.py --calls 500        # goes on from where a journal ends
     python benchmarks/api_fuzz.py --again 1234       # makes one call again, and shows its error
 
@@ -26,8 +26,9 @@ from typing import Any
 import joblib
 import torch
 from _bench import print_machine, provenance, write_json
-from _fuzz_cases import Call, draw, run
+from _fuzz_cases import DATA, Call, draw, run
 from _fuzz_functions import SUBJECTS
+from _fuzz_nets import NET_POOLS
 
 import skensemble._recipes.defaults as defaults
 
@@ -72,6 +73,13 @@ def groups(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
+def count_values() -> int:
+    """Return how many values there are to choose from, over all parameters and data."""
+    pools = [pool for subject in SUBJECTS for pool in subject.pools.values()]
+    pools += [*NET_POOLS.values(), *DATA.values()]
+    return sum(map(len, pools))
+
+
 def summarise(lines: list[dict[str, Any]]) -> dict[str, Any]:
     """Count what became of calls, in all and by what was called."""
     kinds = ("worked", "named", "bare", "wrong", "global state", "slow")
@@ -83,6 +91,7 @@ def summarise(lines: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "total": {kind: total[kind] for kind in kinds},
         "calls": len(lines),
+        "values": count_values(),
         "minutes": sum(one["seconds"] for one in lines) / 60,
         "subjects": by_subject,
         "groups": groups(lines),

@@ -220,6 +220,13 @@ def test_augmentations():
     refuse("'augmentation' must be able to alter a batch", augmentation=torch.nn.Linear(2, 2))
 
 
+def test_a_method_of_pruning_that_cannot_score():
+    refuse("'method' must be able to score the channels", estimator=PrunedClassifier,
+           method=torch.nn.Linear(4, 3))  # fmt: skip
+    refuse("A score function as 'method' must return one finite number", method=lambda *_: 0,
+           estimator=PrunedClassifier)  # fmt: skip
+
+
 def test_teachers():
     class Wrong(LogisticRegression):
         def predict_proba(self, X):
@@ -231,6 +238,7 @@ def test_teachers():
     for teachers in ([5], [LogisticRegression], ["x"]):
         refuse("'teachers' must be classifiers with fit and predict_proba", teachers,
                estimator=TeacherCommittee)  # fmt: skip
+    refuse("'teachers' must be classifiers", ["x"], estimator=DistilledClassifier, student=small())
     refuse("'teacher' must be able to learn", [LogisticRegression()], np.full((24, 2), "a"),
            estimator=TeacherCommittee)  # fmt: skip
     refuse("'weights' must be one number", [LogisticRegression()], estimator=TeacherCommittee,

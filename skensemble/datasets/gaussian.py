@@ -105,6 +105,7 @@ def make_labelled_gaussian(
     >>> X.shape
     (100, 3, 8, 8)
     """
+    n_samples, n_classes = int(n_samples), int(n_classes)
     shape = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
     if not shape or not all(isinstance(n, numbers.Integral) and n >= 1 for n in shape):
         raise ValueError(f"The 'shape' must be ints of at least 1. Got {shape!r} instead.")
@@ -115,6 +116,7 @@ def make_labelled_gaussian(
         )
     rng = as_random_state(random_state)
     concept = np.random.RandomState(labeller_state)
+    shape = tuple(int(n) for n in shape)
     with torch_seeded(0):  # for layers that draw weights, which are replaced
         score = _labeller(labeller, shape, n_classes, concept)
     centres = concept.normal(size=(10, *shape)) if mixture else None

@@ -143,6 +143,7 @@ def make_multiview_classification(
     >>> X.shape, y.shape
     ((100, 14, 160), (100,))
     """
+    n_samples, patches_per_feature = int(n_samples), int(patches_per_feature)
     _check_multiview(n_classes, n_patches, patch_dim, patches_per_feature, n_others)
     for name, given in zip(_RANGES, (own, others, single_own, lost, single_others), strict=True):
         _check_range(name, given)
