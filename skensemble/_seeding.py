@@ -50,7 +50,7 @@ def root_seed(random_state: Any) -> int:
     """
     if random_state is None:
         return int(np.random.SeedSequence().generate_state(1)[0])
-    if isinstance(random_state, (int, np.integer)) and random_state >= 0:
+    if isinstance(random_state, (int, np.integer)):
         return int(random_state)
     return int(as_random_state(random_state).randint(np.iinfo(np.int32).max))
 
