@@ -91,7 +91,7 @@ def summarise(lines: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "total": {kind: total[kind] for kind in kinds},
         "calls": len(lines),
-        "values": count_values(),
+        "n_values": count_values(),
         "minutes": sum(one["seconds"] for one in lines) / 60,
         "subjects": by_subject,
         "groups": groups(lines),
