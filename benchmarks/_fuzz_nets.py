@@ -408,7 +408,11 @@ NET_POOLS: dict[str, Pool] = {
     "iterator_valid__batch_size": ODD,
     "iterator_valid__shuffle": ODD,
     "dataset": {**ODD, "Dataset": lambda: Dataset, "TensorDataset": lambda: TensorDataset},
-    "classes": {**ODD, "three": lambda: [0, 1, 2]},
+    # skorch itself refuses modules there, when the net is made.
+    "classes": {
+        **{key: ODD[key] for key in ODD if "module" not in key},
+        "three": lambda: [0, 1, 2],
+    },
     "compile": {key: ODD[key] for key in ODD if key not in ("True",)},
     "use_caching": ODD,
     "torch_load_kwargs": ODD,

@@ -95,6 +95,7 @@ def refuse(match, net=None, X=X, y=Y, estimator=NetworkClassifier, error=(ValueE
         ({"train_split": 5}, "'train_split' of the net must be None, or a function"),
         ({"train_split": np.array([1, 2])}, "'train_split' of the net must be None"),
         ({"train_split": ValidSplit(0.99, stratified=True)}, "'train_split' must split the rows"),
+        ({"train_split": ValidSplit([([0, 100], [2])])}, "'train_split' must split the rows"),
         ({"train_split": lambda dataset, y=None: 1}, "'train_split' must split the rows"),
         ({"device": "zz"}, "'device' of the net must name a device of torch"),
         ({"device": 5}, "'device' of the net must name a device of torch"),

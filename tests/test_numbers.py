@@ -152,6 +152,11 @@ def test_a_temperature_whose_square_is_no_number_of_single_precision_is_no_silen
         student.fit(X.astype(np.float32), Y)
 
 
+def test_a_temperature_without_a_square_is_named():
+    with pytest.raises(ValueError, match="temperature must be greater than 0 and less than 1e150"):
+        SelfDistiller(small(), temperature=1e300).fit(X, Y)
+
+
 # -- rows ----------------------------------------------------------------------------------
 
 
