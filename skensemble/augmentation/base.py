@@ -47,7 +47,6 @@ def mixed(batch: Batch, x: Tensor, share: Tensor, partner: Tensor) -> Batch:
     --------
     >>> import torch
     >>> from skensemble._data.batches import Batch
-    from skensemble._private import validate_parameter_constraints
     >>> batch = Batch(torch.zeros(1, 2, 3), torch.eye(2)[None], torch.tensor([[1.0, 3.0]]))
     >>> both = mixed(batch, batch.x, torch.tensor([[0.5]]), torch.tensor([[1, 0]]))
     >>> both.weight, both.y[0, 0]
