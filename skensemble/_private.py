@@ -11,6 +11,7 @@ from sklearn.utils._param_validation import (
     RealNotInt,
     StrOptions,
     validate_parameter_constraints,
+    validate_params,
 )
 from sklearn.utils.validation import (
     _check_feature_names_in as check_feature_names_in,
@@ -29,4 +30,5 @@ __all__ = [
     "check_y",
     "fit_context",
     "validate_parameter_constraints",
+    "validate_params",
 ]

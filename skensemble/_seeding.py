@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
+from skensemble._arguments import naming
 from skensemble._turns import Turns
 
 
@@ -51,7 +52,15 @@ def root_seed(random_state: Any) -> int:
         return int(np.random.SeedSequence().generate_state(1)[0])
     if isinstance(random_state, (int, np.integer)):
         return int(random_state)
-    return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+    return int(as_random_state(random_state).randint(np.iinfo(np.int32).max))
+
+
+def as_random_state(random_state: Any) -> np.random.RandomState:
+    """Turn scikit-learn's `random_state` into a generator, which is never NumPy's global one."""
+    if random_state is None:
+        return np.random.RandomState(root_seed(None))
+    with naming("random_state", "be an int from 0 to 2**32 - 1, a RandomState or None"):
+        return check_random_state(random_state)
 
 
 def member_seed(root: int, member: int) -> int:

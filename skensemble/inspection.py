@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
+
+from skensemble._arguments import as_numpy, naming
+from skensemble._private import HasMethods, Interval, validate_params
 
 __all__ = ["LearnedViews", "LearnedViewsDisplay", "learned_views"]
 
@@ -39,6 +44,15 @@ class LearnedViews:
         return np.asarray(self.learned.any(0))
 
 
+@validate_params(
+    {
+        "estimator": [HasMethods(["_collect"])],
+        "features": ["array-like"],
+        "strength": [Interval(numbers.Real, 0, None, closed="neither")],
+        "threshold": [Interval(numbers.Real, 0, 1, closed="both")],
+    },
+    prefer_skip_nested_validation=True,
+)
 def learned_views(
     estimator: Any,
     features: Any,
@@ -89,7 +103,8 @@ def learned_views(
     (2, 3, 2)
     """
     check_is_fitted(estimator)
-    features = np.asarray(features, dtype=float)
+    with naming("features", "be an array of numbers"):
+        features = check_array(as_numpy(features), dtype=np.float64, allow_nd=True)
     n_patches, dim = _patch_shape(estimator)
     n_classes = len(estimator.classes_)
     if features.ndim != 3 or features.shape[0] != n_classes or features.shape[2] != dim:
@@ -113,7 +128,7 @@ def _patch_shape(estimator: Any) -> tuple[int, int]:
     shape = estimator._recipe.in_shape
     if len(shape) != 2:
         raise ValueError(
-            "learned_views wants an estimator of rows of shape (n_patches, patch_dim). "
+            "The 'estimator' of learned_views must be one of rows of shape (n_patches, patch_dim). "
             f"Got one of rows of shape {shape}."
         )
     return shape[0], shape[1]

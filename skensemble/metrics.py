@@ -7,9 +7,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.utils import check_array, check_consistent_length, check_random_state
+from sklearn.utils import check_array, check_consistent_length, column_or_1d
 
-from skensemble._private import check_sample_weight
+from skensemble._arguments import as_numpy, naming
+from skensemble._private import Interval, check_sample_weight, validate_params
+from skensemble._seeding import as_random_state
 
 __all__ = [
     "Retention",
@@ -29,17 +31,23 @@ def _check(
     y_true: Any, y_proba: Any, labels: Any, name: str = "y_proba"
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return label positions and probabilities, after saying what is wrong with them."""
-    y_proba = check_array(y_proba, dtype=[np.float64, np.float32], input_name=name)
-    y_true = np.asarray(y_true)
-    check_consistent_length(y_true, y_proba)
-    labels = np.unique(y_true) if labels is None else np.asarray(labels)
+    with naming(name, "be probabilities of shape (n_samples, n_classes)"):
+        y_proba = check_array(as_numpy(y_proba), dtype=[np.float64, np.float32], input_name=name)
+    with naming("y_true", "be one label a row"):
+        y_true = column_or_1d(as_numpy(y_true))
+        check_consistent_length(y_true, y_proba)
+        given = np.unique(y_true)  # which labels that cannot be compared do not have
+    labels = given if labels is None else np.asarray(as_numpy(labels))
+    if labels.ndim != 1:
+        raise ValueError(f"The 'labels' must be one label a column. Got shape {labels.shape}.")
     if len(labels) != y_proba.shape[1]:
         raise ValueError(
             f"{name} has {y_proba.shape[1]} columns for {len(labels)} labels; pass 'labels' "
             "(classes_ of the estimator) where y_true does not have them all."
         )
-    order = np.argsort(labels)
-    at = np.searchsorted(labels, y_true, sorter=order)
+    with naming("labels", "be labels like those of y_true"):
+        order = np.argsort(labels)
+        at = np.searchsorted(labels, y_true, sorter=order)
     position = order[np.minimum(at, len(labels) - 1)]
     if not np.array_equal(labels[position], y_true):
         raise ValueError(f"y_true has values that are not among the labels {labels.tolist()}.")
@@ -75,6 +83,10 @@ def negative_log_likelihood(y_true: Any, y_proba: Any, *, labels: Any = None) ->
         return float(-np.log(y_proba[np.arange(len(position)), position]).mean())
 
 
+@validate_params(
+    {"n_bins": [Interval(numbers.Integral, 1, None, closed="left")]},
+    prefer_skip_nested_validation=True,
+)
 def expected_calibration_error(
     y_true: Any, y_proba: Any, *, n_bins: int = 15, labels: Any = None
 ) -> float:
@@ -108,14 +120,12 @@ def expected_calibration_error(
     >>> round(expected_calibration_error([0, 1], [[0.9, 0.1], [0.2, 0.8]]), 2)
     0.15
     """
-    if n_bins < 1:
-        raise ValueError(f"The 'n_bins' must be an int of at least 1. Got {n_bins!r} instead.")
     position, y_proba = _check(y_true, y_proba, labels)
     confidence = y_proba.max(1)
     right = y_proba.argmax(1) == position
     edges = np.linspace(0, 1, n_bins + 1)[1:-1]
     where = np.searchsorted(edges, confidence, side="left")
-    gap = np.bincount(where, right - confidence.astype(np.float64), n_bins)
+    gap = np.bincount(where, right - confidence.astype(np.float64), int(n_bins))
     return float(np.abs(gap).sum() / len(position))
 
 
@@ -124,11 +134,12 @@ def expected_calibration_error(
 
 def _check_members(members: Any) -> np.ndarray:
     """Return probabilities of members, after saying what is wrong with them."""
-    members = check_array(members, dtype=[np.float64, np.float32], allow_nd=True)
+    with naming("members", "be probabilities of shape (n_members, n_samples, n_classes)"):
+        members = check_array(as_numpy(members), dtype=[np.float64, np.float32], allow_nd=True)
     if members.ndim != 3 or len(members) < 2:
         raise ValueError(
-            "Diversity wants probabilities of shape (n_members, n_samples, n_classes) from at "
-            f"least 2 members, as predict_members returns. Got shape {members.shape} instead."
+            "The 'members' must be probabilities of shape (n_members, n_samples, n_classes) from "
+            f"at least 2 members, as predict_members returns. Got shape {members.shape} instead."
         )
     return members
 
@@ -242,6 +253,10 @@ class Retention:
         return asdict(self)
 
 
+@validate_params(
+    {"n_bootstrap": [Interval(numbers.Integral, 0, None, closed="left")]},
+    prefer_skip_nested_validation=True,
+)
 def retention(
     y_true: Any,
     student_proba: Any,
@@ -286,19 +301,18 @@ def retention(
     >>> round(found.kept, 3), found.agreement
     (0.716, 1.0)
     """
-    if not isinstance(n_bootstrap, numbers.Integral) or n_bootstrap < 0:
-        raise ValueError(
-            f"The 'n_bootstrap' must be an int of at least 0. Got {n_bootstrap!r} instead."
-        )
     given = {"teacher": teacher_proba, "student": student_proba, "plain": plain_proba}
     proba: dict[str, np.ndarray] = {}
     for name, one in given.items():
         if one is not None or name != "plain":
             y, one = _check(y_true, one, labels, f"{name}_proba")
             proba[name] = one.astype(np.float64)
-    weight = check_sample_weight(
-        sample_weight, proba["student"], dtype=np.float64, ensure_non_negative=True
-    )
+    with naming("sample_weight", "be one number of at least 0 a row"):
+        weight = check_sample_weight(
+            as_numpy(sample_weight), proba["student"], dtype=np.float64, ensure_non_negative=True
+        )
+        if not weight.any():
+            raise ValueError("Got none above 0")
     used = weight > 0  # else what is infinite would count, zero times
     y, weight = y[used], weight[used]
     proba = {name: one[used] for name, one in proba.items()}
@@ -347,7 +361,7 @@ def _interval(gains: np.ndarray, n_bootstrap: int, random_state: Any) -> tuple[f
 
     `gains` are those of student and teacher, times the weight of each row.
     """
-    rng = check_random_state(random_state)
+    rng = as_random_state(random_state)
     n_rows = gains.shape[1]
     at_a_time = max(1, _MOST_COUNTS // n_rows)
     shares = []
@@ -368,6 +382,13 @@ def _interval(gains: np.ndarray, n_bootstrap: int, random_state: Any) -> tuple[f
 # -- pruning -------------------------------------------------------------------------------
 
 
+@validate_params(
+    {
+        name: [numbers.Real]
+        for name in ("self_distilled", "finetuned", "unpruned_distilled", "unpruned")
+    },
+    prefer_skip_nested_validation=True,
+)
 def surplus(
     self_distilled: float, finetuned: float, unpruned_distilled: float, unpruned: float
 ) -> float:

@@ -797,7 +797,7 @@ def test_parameters_are_checked():
         (lambda: AutoAugment("mnist"), "policy"), (lambda: RandAugment(0), "n_ops"),
         (lambda: RandAugment(magnitude=31), "magnitude"), (lambda: Transform(3), "function"),
     ):  # fmt: skip
-        with pytest.raises(ValueError, match=f"The '{name}' of .* must be .* Got"):
+        with pytest.raises(ValueError, match=f"The '{name}' parameter of .* must be .* Got"):
             make()
     with pytest.raises(ValueError, match="needs the whole batch: per_row=False"):
         Transform(v2().MixUp(), per_row=True)

@@ -215,18 +215,15 @@ def test_multiview_seeds_and_dtype():
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ({"n_classes": 1}, "'n_classes' must be at least 2. Got 1"),
+        ({"n_classes": 1}, "'n_classes' parameter .* Got 1"),
         ({"patch_dim": 19}, "'patch_dim' must be at least 20. Got 19"),
         ({"n_patches": 3, "patches_per_feature": 2}, "'n_patches' must be at least 4. Got 3"),
-        ({"single_view": 1.5}, r"'single_view' must be in \[0, 1\]. Got 1.5"),
+        ({"single_view": 1.5}, "'single_view' parameter .* Got 1.5"),
         ({"n_others": 11}, r"'n_others' must be in \[0, n_classes\], or 'one'. Got 11"),
-        ({"n_others": "two"}, r"'n_others' must be in .*, or 'one'. Got 'two'"),
+        ({"feature_noise": -0.1}, "'feature_noise' parameter .* Got -0.1"),
+        ({"feature_noise": "even"}, "'feature_noise' parameter .* Got 'even'"),
+        ({"n_others": "two"}, "'n_others' parameter .* Got 'two'"),
         ({"n_others": "one", "n_patches": 2}, "'n_patches' must be at least 3. Got 2"),
-        ({"feature_noise": -0.1}, "'feature_noise' must be at least 0, or 'balanced'. Got -0.1"),
-        (
-            {"feature_noise": "even"},
-            "'feature_noise' must be at least 0, or 'balanced'. Got 'even'",
-        ),
         ({"features": np.zeros((10, 2, 160))}, "must be orthonormal vectors of shape"),
     ],
 )
@@ -292,11 +289,11 @@ def test_label_noise_is_a_share_of_other_classes():
 
 
 def test_gaussian_errors():
-    with pytest.raises(ValueError, match="'labeller' must be one of linear, fc2"):
+    with pytest.raises(ValueError, match="'labeller' parameter .* Got 'fc9'"):
         make_labelled_gaussian(5, labeller="fc9")
     with pytest.raises(ValueError, match=r"rows of shape \(channels, height, width\). Got \(8,\)"):
         make_labelled_gaussian(5, shape=8, labeller="conv2")
-    with pytest.raises(ValueError, match=r"'label_noise' must be in \[0, 1\]"):
+    with pytest.raises(ValueError, match="'label_noise' parameter .* Got 2"):
         make_labelled_gaussian(5, label_noise=2)
     with pytest.raises(ValueError, match="hardly ever come up"):
         make_labelled_gaussian(400, shape=1, n_classes=40, rejection=True, random_state=0)
@@ -347,9 +344,9 @@ def test_torchvisions_own_files(tmp_path, monkeypatch):
 
 
 def test_cifar_errors(tmp_path):
-    with pytest.raises(ValueError, match="'name' must be 'cifar10' or 'cifar100'"):
+    with pytest.raises(ValueError, match="'name' parameter .* Got 'mnist'"):
         load_cifar("mnist", tmp_path)
-    with pytest.raises(ValueError, match="'split' must be 'train' or 'test'"):
+    with pytest.raises(ValueError, match="'split' parameter .* Got 'valid'"):
         load_cifar("cifar10", tmp_path, split="valid")
     with pytest.raises(FileNotFoundError, match="nothing is downloaded"):
         load_cifar("cifar10", tmp_path / "nowhere")

@@ -85,6 +85,12 @@ class Draws(NetworkClassifier):
         return super().predict_proba(X)
 
 
+class DrawsLater(NetworkClassifier):
+    def score(self, X, y, sample_weight=None):
+        np.random.rand()  # noqa: NPY002
+        return super().score(X, y, sample_weight)
+
+
 class Writes(NetworkClassifier):
     def predict(self, X):
         found = super().predict(X)
@@ -134,6 +140,7 @@ class Batches(NetworkClassifier):
         (Hoards, "no_training_rows_are_kept"),
         (Undocumented, "attributes_are_those_of_the_docstring"),
         (Draws, "global_state_is_left_alone"),
+        (DrawsLater, "global_state_is_left_alone"),
         (Writes, "rows_and_labels_are_left_alone"),
         (Unscaled, "rows_sum_to_one"),
         (Remembers, "a_fit_leaves_nothing_for_the_next"),

@@ -155,13 +155,13 @@ def test_operators_multiply_by_the_kernel(outputs, chunk_size):
 
 def test_kernel_errors():
     module, x = make("mlp")
-    with pytest.raises(ValueError, match="'implementation' must be one of layerwise, contraction"):
+    with pytest.raises(ValueError, match="'implementation' parameter .* Got 'magic'"):
         empirical_ntk(module, x, implementation="magic")
     with pytest.raises(ValueError, match="number from 0 to 2. Got 3"):
         empirical_ntk(module, x, outputs=3)
-    with pytest.raises(ValueError, match="must be 'full', 'trace', 'last' or the number"):
+    with pytest.raises(ValueError, match="'outputs' parameter .* Got 'all'"):
         empirical_ntk(module, x, outputs="all")
-    with pytest.raises(ValueError, match="'chunk_size' must be an int of at least 1 or 'auto'"):
+    with pytest.raises(ValueError, match="'chunk_size' parameter .* Got 0"):
         empirical_ntk(module, x, chunk_size=0)
     with pytest.raises(ValueError, match="at least 2 axes and 1 row"):
         empirical_ntk(module, x[:0])

@@ -193,7 +193,7 @@ def test_numbers_are_plain():
 def test_what_is_wrong_is_said():
     y, student, teacher, plain = draw(0)
     for n_bootstrap in (-1, 0.5, None):
-        with pytest.raises(ValueError, match=r"The 'n_bootstrap' must be an int .* instead"):
+        with pytest.raises(ValueError, match=r"The 'n_bootstrap' parameter .* must be an int"):
             retention(y, student, teacher, plain, n_bootstrap=n_bootstrap)
     for name in ("student", "teacher", "plain"):
         given = {"student": student, "teacher": teacher, "plain": plain}

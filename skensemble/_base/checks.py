@@ -9,10 +9,20 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_consistent_length, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import validate_data
 from torch import Tensor
 
-from skensemble._private import check_sample_weight, check_y
+from skensemble._arguments import as_numpy, naming
+from skensemble._private import Interval, check_sample_weight, check_y
 
+# joblib's numbers of workers, of which 0 is none.
+N_JOBS: list[Any] = [
+    Interval(numbers.Integral, 1, None, closed="left"),
+    Interval(numbers.Integral, None, -1, closed="right"),
+    None,
+]
+# What an error says that rows must be.
+ROWS = "be rows that can be read as an array or a table"
 # Numbers of an array store that are looked at in one go.
 _STORE_CHUNK = 1 << 18
 
@@ -43,6 +53,12 @@ def check_store(X: Any) -> Any:
     return X
 
 
+def check_rows(owner: Any, X: Any, **kwargs: Any) -> Any:
+    """Check the rows of a transformer as scikit-learn does."""
+    with naming("X", ROWS):
+        return validate_data(owner, as_numpy(X), allow_nd=True, **kwargs)
+
+
 def is_table(X: Any) -> bool:
     """Whether `X` has rows and columns, and is there as a whole: a frame, an array or a list."""
     if hasattr(X, "tocsr") or is_store(X) or is_bytes(X):
@@ -50,7 +66,8 @@ def is_table(X: Any) -> bool:
     if hasattr(X, "columns"):
         return True
     shape = getattr(X, "shape", None)
-    return len(np.asarray(X).shape if shape is None else shape) == 2
+    with naming("X", ROWS):
+        return len(np.asarray(X).shape if shape is None else shape) == 2
 
 
 def table_rows(table: Any, X: Any) -> np.ndarray:
@@ -78,9 +95,12 @@ def is_bytes(X: Any) -> bool:
 
 def check_labels(y: Any, n_rows: int, estimator: Any) -> np.ndarray:
     """Check labels as scikit-learn does."""
-    y = check_y(y, estimator=estimator)
-    check_consistent_length(range(n_rows), y)
-    check_classification_targets(y)
+    with naming("y", "be one label a row"):
+        y = check_y(as_numpy(y), estimator=estimator)
+        check_consistent_length(range(n_rows), y)
+        check_classification_targets(y)
+        if y.dtype.kind == "O":
+            np.unique(y)  # which labels that cannot be compared do not have
     return y
 
 
@@ -90,7 +110,10 @@ def check_weights(sample_weight: Any, n_rows: int, X: Any) -> np.ndarray | None:
         return None
     dtype = weight_dtype(X)
     stand_in = np.empty((n_rows, 1), dtype=dtype)
-    return check_sample_weight(sample_weight, stand_in, dtype=dtype, ensure_non_negative=True)
+    with naming("sample_weight", "be one number of at least 0 a row"):
+        return check_sample_weight(
+            as_numpy(sample_weight), stand_in, dtype=dtype, ensure_non_negative=True
+        )
 
 
 def weight_dtype(X: Any) -> Any:

@@ -124,9 +124,10 @@ class BaseNetworkClassifier(ClassifierMixin, BaseNetworks):
         data.require_range(recipe.dtype)
         sample = Rows(data.X, recipe.dtype).slice(0, min(SAMPLE_ROWS, len(data.X)))
         if given.rows is None:
-            return replace(recipe, **try_module(recipe, sample)), data
-        key = (recipe_key(recipe),)
-        found = given.recall("recipe", lambda: try_module(recipe, sample), values=key)
+            return replace(recipe, **try_module(recipe, sample, len(data.rows))), data
+        n_rows = len(data.rows)
+        key = (recipe_key(recipe), n_rows == 1)
+        found = given.recall("recipe", lambda: try_module(recipe, sample, n_rows), values=key)
         return replace(recipe, **found), data
 
     def _say_choice(self, recipe: Recipe) -> None:

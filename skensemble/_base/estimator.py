@@ -19,7 +19,9 @@ from sklearn.utils import Tags, _safe_indexing
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
+from skensemble._arguments import as_numpy, naming
 from skensemble._base.checks import (
+    ROWS,
     check_store,
     is_bytes,
     is_store,
@@ -85,8 +87,10 @@ class BaseNetworks(BaseEstimator, ABC):
 
         Samples must have the shape seen in `fit`, which is `in_shape` while that is running.
         """
-        if isinstance(X, Tensor):
-            X = X.detach().cpu().numpy()
+        with naming("X", ROWS):
+            return self._read_X(as_numpy(X), reset, in_shape)
+
+    def _read_X(self, X: Any, reset: bool, in_shape: tuple[int, ...] | None) -> Any:
         table = self._table if in_shape is not None or reset else self._recipe.table
         if table is not None:
             if not is_table(X):
@@ -113,11 +117,12 @@ class BaseNetworks(BaseEstimator, ABC):
 
     def _read_table(self, X: Any, rows: np.ndarray | None) -> Any:
         """Read all of a raw table, as is known already or as the rows of this fit say."""
-        validate_data(self, X, reset=True, skip_check_array=True)
-        if self._table is None:
-            own = X if rows is None else _safe_indexing(X, rows)
-            self._table = TablePreprocessor(embed="auto").fit(own)
-        return table_rows(self._table, X)
+        with naming("X", ROWS):
+            validate_data(self, X, reset=True, skip_check_array=True)
+            if self._table is None:
+                own = X if rows is None else _safe_indexing(X, rows)
+                self._table = TablePreprocessor(embed="auto").fit(own)
+            return table_rows(self._table, X)
 
     def _reads(self, X: Any) -> bool:
         """Whether `X` is a raw table that nobody has said how to read."""

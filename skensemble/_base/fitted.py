@@ -23,6 +23,6 @@ def is_fitted(teacher: Any) -> bool:
         return bool(getattr(teacher, "initialized_", False))
     try:
         check_is_fitted(teacher)
-    except (NotFittedError, TypeError):
+    except (NotFittedError, TypeError, AttributeError):
         return False
     return True

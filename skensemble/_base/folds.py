@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import check_cv
 
+from skensemble._arguments import naming
 from skensemble._data.rows import FitData
 from skensemble._seeding import Purpose, purpose_seed
 
@@ -44,7 +45,14 @@ class Folds:
         return replace(data, rows=self.train[number], valid=valid)
 
 
-def make_folds(cross_fit: Any, n_members: int, data: FitData, groups: Any, seed: int) -> Folds:
+def make_folds(
+    cross_fit: Any,
+    n_members: int,
+    data: FitData,
+    groups: Any,
+    seed: int,
+    name: str = "cross_fit",
+) -> Folds:
     """Deal the rows of a fit to folds; member m holds out fold ``m mod k``.
 
     Where there are more members than folds, rows are dealt anew for each round of k members. The
@@ -63,6 +71,8 @@ def make_folds(cross_fit: Any, n_members: int, data: FitData, groups: Any, seed:
         Of all rows of `data`, for a splitter that may ask for them.
     seed : int
         What the dealing is drawn from.
+    name : str, default="cross_fit"
+        The parameter that holds `cross_fit`, for errors.
     """
     rows, y = data.rows, data.y[data.rows]
     if not _is_splitter(cross_fit):
@@ -70,7 +80,8 @@ def make_folds(cross_fit: Any, n_members: int, data: FitData, groups: Any, seed:
         parts = list(islice(_dealt(y, k, seed), n_members))
     else:
         own = None if groups is None else _check_groups(groups, len(data.X))[rows]
-        splits = list(check_cv(cross_fit).split(np.empty((len(rows), 1)), y, own))
+        with naming(name, "be able to split the rows"):
+            splits = list(check_cv(cross_fit).split(np.empty((len(rows), 1)), y, own))
         k = len(splits)
         parts = [splits[number % len(splits)] for number in range(n_members)]
     found = [(rows[train], rows[held_out]) for train, held_out in parts]

@@ -12,6 +12,7 @@ from sklearn.utils import check_array
 from skorch.dataset import Dataset as SkorchDataset
 from torch.utils.data import Subset, TensorDataset
 
+from skensemble._arguments import naming
 from skensemble._data.rows import FitData
 
 
@@ -58,12 +59,13 @@ def apply_split(
         Whose fit it is, for errors.
     """
     kept = _Kept(data, classes)
-    train, valid = _seeded_split(split, seed)(kept, kept.y)
     held_out = None
-    if valid is not None:
-        at = _rows_in(valid, kept)
-        held_out = _own_rows(valid, data, classes) if at is None else replace(data, rows=at)
-    at = _rows_in(train, kept)
+    with naming("train_split", "split the rows of the fit into two"):
+        train, valid = _seeded_split(split, seed)(kept, kept.y)
+        if valid is not None:
+            at = _rows_in(valid, kept)
+            held_out = _own_rows(valid, data, classes) if at is None else replace(data, rows=at)
+        at = _rows_in(train, kept)
     if at is None:
         _check_other_rows(data, other_rows, owner)
         return replace(_own_rows(train, data, classes), valid=held_out)

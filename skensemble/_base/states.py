@@ -108,7 +108,7 @@ def to_state(estimator: Any) -> State:
 
 def innermost(source: Any) -> Any:
     """Return what the user gave as the recipe of a network; an estimator holds its own."""
-    while hasattr(source, "_recipe_source"):
+    while hasattr(source, "_recipe_source") and not isinstance(source, type):
         source = source._recipe_source()
     return source
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skensemble._arguments import naming
 from skensemble._data.tables import RowTables
 
 # Data up to this share of an accelerator's free memory is moved there once.
@@ -37,7 +38,10 @@ class Rows:
     def __init__(self, array: Any, dtype: torch.dtype, device: str | torch.device = "cpu") -> None:
         self.array = array
         self.dtype = dtype
-        self.device = torch.device(device)
+        with naming("device", "be one that this machine has"):
+            self.device = torch.device(device)
+            if self.device.type != "cpu":
+                torch.empty(0, device=self.device)
         self.scale = 1 / 255 if array.dtype == np.uint8 and len(array.shape) > 2 else None
         self._tensor = self._share()
 
@@ -139,7 +143,7 @@ def joined(first: Any, second: Any) -> Any:
     """Put rows after each other; in memory where they are there already."""
     if first.dtype != second.dtype and np.uint8 in (first.dtype, second.dtype):
         raise ValueError(
-            "Rows to be joined must both be bytes or both be floats. "
+            "Rows of X and X_unlabelled must both be bytes or both be floats. "
             f"Got dtypes {first.dtype} and {second.dtype}."
         )
     if np.dtype(first.dtype) == np.float32:

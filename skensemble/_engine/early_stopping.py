@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from skorch.callbacks import EarlyStopping
 from torch import Tensor
+
+from skensemble._private import Interval, StrOptions, validate_parameter_constraints
+
+_CONSTRAINTS: dict[str, Any] = {
+    "patience": [Interval(numbers.Real, 1, None, closed="left")],
+    "threshold": [numbers.Real],
+    "threshold_mode": [StrOptions({"rel", "abs"})],
+    "lower_is_better": ["boolean"],
+    "load_best": ["boolean"],
+}
 
 
 class MemberEarlyStopping:
@@ -24,17 +36,8 @@ class MemberEarlyStopping:
     """
 
     def __init__(self, recipe: EarlyStopping, n_members: int) -> None:
-        if recipe.threshold_mode not in ("rel", "abs"):
-            raise ValueError(
-                "The 'threshold_mode' of EarlyStopping must be 'rel' or 'abs'. "
-                f"Got {recipe.threshold_mode!r} instead."
-            )
-        for name in ("lower_is_better", "load_best"):
-            if not isinstance(getattr(recipe, name), (bool, np.bool_)):
-                raise ValueError(
-                    f"The {name!r} of EarlyStopping must be True or False. "
-                    f"Got {getattr(recipe, name)!r} instead."
-                )
+        given = {name: getattr(recipe, name) for name in _CONSTRAINTS}
+        validate_parameter_constraints(_CONSTRAINTS, given, "EarlyStopping")
         self.recipe = recipe
         worst = np.inf if recipe.lower_is_better else -np.inf
         self.bar = np.full(n_members, worst)

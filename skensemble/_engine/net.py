@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 import torch
 from skorch import NeuralNetClassifier
-from skorch.callbacks import Callback, LRScheduler
+from skorch.callbacks import Callback, LRScheduler, ParamMapper
 from skorch.dataset import Dataset
 from skorch.utils import TeeGenerator
 from torch import Tensor
 
+from skensemble._arguments import naming
 from skensemble._data.batches import Batch, MemberBatches, TrainingData
 from skensemble._data.rows import Rows
 from skensemble._engine.early_stopping import MemberEarlyStopping
@@ -29,6 +30,7 @@ from skensemble._engine.rates import MemberRates
 from skensemble._engine.results import MemberResult
 from skensemble._engine.resuming import Recorder
 from skensemble._engine.stacks import MemberStack
+from skensemble._recipes.training import make_optimizer
 from skensemble.nn._outputs import log_proba
 from skensemble.nn._states import is_extra, map_state
 from skensemble.objectives import Objective
@@ -44,6 +46,14 @@ def _listens_to_batches(callback: Callback) -> bool:
         return callback.step_every == "batch"
     hooks = ("on_batch_begin", "on_batch_end", "on_grad_computed")
     return any(getattr(type(callback), hook) is not getattr(Callback, hook) for hook in hooks)
+
+
+def _spoken_for(callback: Callback) -> contextlib.AbstractContextManager[None]:
+    """Name the callbacks in errors of skorch's own, which speak of what is inside of them."""
+    kind = type(callback)
+    if not kind.__module__.startswith("skorch."):
+        return contextlib.nullcontext()
+    return naming("callbacks", f"be able to do their work, and {kind.__name__} is not")
 
 
 def _softmax(logits: Tensor) -> Tensor:
@@ -157,12 +167,11 @@ class StackNet(NeuralNetClassifier):
         return self
 
     def initialize_optimizer(self, triggered_directly: bool | None = None) -> StackNet:
-        """Build the optimiser, with fused kernels where it has them and nobody objects."""
-        args, kwargs = self.get_params_for_optimizer("optimizer", self.get_all_learnable_params())
-        try:
-            self.optimizer_ = self.optimizer(*args, **{"fused": True, **kwargs})
-        except (TypeError, RuntimeError):
-            self.optimizer_ = self.optimizer(*args, **kwargs)
+        """Build the optimiser."""
+        found = self.get_params_for_optimizer("optimizer", self.get_all_learnable_params())
+        (parameters,), kwargs = found
+        frees = any(isinstance(one, ParamMapper) for _, one in self.callbacks_)
+        self.optimizer_ = make_optimizer(self.optimizer, parameters, kwargs, frees)
         return self
 
     def get_all_learnable_params(self) -> Iterator[tuple[str, Tensor]]:
@@ -375,7 +384,8 @@ class StackNet(NeuralNetClassifier):
         getattr(self, method_name)(self, **cb_kwargs)
         for _, callback in self.callbacks_:
             try:
-                getattr(callback, method_name)(self, **cb_kwargs)
+                with _spoken_for(callback):
+                    getattr(callback, method_name)(self, **cb_kwargs)
             except KeyboardInterrupt as stop:
                 if method_name != "on_epoch_end":
                     raise
@@ -427,7 +437,8 @@ class StackNet(NeuralNetClassifier):
 
     def _tell(self, hook: str, batch: Batch, **kwargs: Any) -> None:
         for callback in self._batch_listeners:
-            getattr(callback, hook)(self, batch=(batch.x[0], batch.y[0]), **kwargs)
+            with _spoken_for(callback):
+                getattr(callback, hook)(self, batch=(batch.x[0], batch.y[0]), **kwargs)
 
     def infer(self, x: Any, **fit_params: Any) -> Tensor:
         """Return what the network puts out for rows, as skorch does."""

@@ -12,8 +12,17 @@ from skensemble._recipes.recipe import Recipe
 from skensemble._seeding import torch_seeded
 
 
-def try_module(recipe: Recipe, sample: Tensor) -> dict[str, Any]:
+def try_module(recipe: Recipe, sample: Tensor, n_rows: int) -> dict[str, Any]:
     """Run a module on a few rows, in both modes, and say what is wrong with its outputs.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Of the module.
+    sample : Tensor
+        The rows.
+    n_rows : int
+        How many rows there are to train on.
 
     Returns
     -------
@@ -42,9 +51,11 @@ def try_module(recipe: Recipe, sample: Tensor) -> dict[str, Any]:
     mode = " in training mode"
     with torch.no_grad(), torch_seeded(0):
         outputs = _attempt(lambda: module.train()(sample.clone()), name, sample, mode)
-        if recipe.training.batch_size == 1:  # which batch normalisation cannot learn from
+        # Batch normalisation cannot learn from a single row.
+        if 1 in (recipe.training.batch_size, n_rows):
             one = sample[:1]
-            _attempt(lambda: module.train()(one.clone()), name, one, f"{mode}, at batch_size=1,")
+            why = "at batch_size=1," if n_rows > 1 else "as X has one row to learn,"
+            _attempt(lambda: module.train()(one.clone()), name, one, f"{mode}, {why}")
     _check_outputs(outputs, recipe, name, sample, mode)
     return found
 

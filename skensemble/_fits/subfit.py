@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,12 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
+from skorch import NeuralNet
 
+from skensemble._arguments import naming
 from skensemble._fits.given import Given
 from skensemble._records.folder import active
+from skensemble._seeding import torch_seeded
 
 try:
     import fcntl
@@ -102,8 +105,22 @@ def locked(folder: Any, arguments: Any) -> Iterator[None]:
         yield
 
 
+def aside(estimator: Any) -> AbstractContextManager[None]:
+    """Keep skorch's nets, which draw from torch's global generator, to draws of their own."""
+    params: dict[str, Any] = getattr(estimator, "get_params", dict)()
+    nets = [one for one in (estimator, *params.values()) if isinstance(one, NeuralNet)]
+    return torch_seeded(0) if nets else nullcontext()
+
+
 def fit_estimator(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Any:
     """Fit a clone of any classifier; joblib's memory remembers calls of this function."""
+    if hasattr(estimator, "_steps"):  # ours, which say themselves what is wrong
+        return _fit_clone(estimator, X, y, sample_weight)
+    with aside(estimator), naming("teacher", "be able to learn the rows"):
+        return _fit_clone(estimator, X, y, sample_weight)
+
+
+def _fit_clone(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Any:
     estimator = clone(estimator)
     if sample_weight is None:
         return estimator.fit(X, y)

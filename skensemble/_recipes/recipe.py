@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
+from skensemble._arguments import naming
 from skensemble._recipes.defaults import choose
 from skensemble._recipes.fields import says
 from skensemble._recipes.modules import _accepted, _reinitialised, default_module
@@ -194,7 +195,8 @@ class Recipe:
         if isinstance(self.module, nn.Module) and not self.module_kwargs:
             return _reinitialised(self.module)
         maker = type(self.module) if isinstance(self.module, nn.Module) else self.module
-        module = maker(**self.module_kwargs)
+        with naming("module", f"be made with {self.module_kwargs}"):
+            module = maker(**self.module_kwargs)
         if not isinstance(module, nn.Module):
             raise TypeError(
                 "The 'module' of the net must make a torch.nn.Module. "

@@ -12,6 +12,7 @@ from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback, EarlyStopping
 from torch import Tensor
 
+from skensemble._arguments import naming
 from skensemble._recipes.callbacks import ELEMENTWISE_OPTIMIZERS, _is_native_stopping, _is_stackable
 from skensemble._recipes.fields import says
 
@@ -59,7 +60,8 @@ class TrainingSettings:
             return []
         net = same_net(self.net)
         net.callbacks = copy.deepcopy(self.net.callbacks)
-        net.initialize_callbacks()
+        with naming("callbacks", "be such that skorch can make them"):
+            net.initialize_callbacks()
         return [
             (name, callback)
             for name, callback in net.callbacks_
@@ -90,6 +92,18 @@ class TrainingSettings:
             if not _is_stackable(callback)
         ]
         return reasons
+
+
+def make_optimizer(maker: Any, parameters: Any, kwargs: dict[str, Any], frees: bool = False) -> Any:
+    """Build an optimiser, with fused kernels where it has them and nobody objects.
+
+    Those of SGD fail where some weights have no momentum yet, as those that a callback `frees`.
+    """
+    fused = {} if frees and maker is torch.optim.SGD else {"fused": True}
+    try:
+        return maker(parameters, **{**fused, **kwargs})
+    except (TypeError, RuntimeError):
+        return maker(parameters, **kwargs)
 
 
 def same_net(net: NeuralNetClassifier) -> NeuralNetClassifier:

@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags, gen_batches
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skensemble._arguments import as_numpy, naming
 from skensemble._private import Interval, StrOptions, check_feature_names_in, fit_context
 from skensemble._tables.columns import (
     NUMERIC_KINDS,
@@ -161,13 +162,15 @@ class TablePreprocessor(TransformerMixin, BaseEstimator):
 
     def _check(self, X: Any, reset: bool) -> Any:
         """Check shape and names; frames stay as they are, as one array of them is a copy."""
-        if frame_kind(X) is not None:
-            validate_data(self, X, reset=reset, skip_check_array=True)
-            check_frame(X, self)
-            return X
-        if isinstance(X, (list, tuple)) and np.asarray(X).dtype.kind in "US":
-            X = np.array(X, dtype=object)  # else numbers among strings would become strings
-        return validate_data(self, X, reset=reset, dtype=None, ensure_all_finite=False)
+        with naming("X", "be a table of rows and columns"):
+            if frame_kind(X) is not None:
+                validate_data(self, X, reset=reset, skip_check_array=True)
+                check_frame(X, self)
+                return X
+            if isinstance(X, (list, tuple)) and np.asarray(X).dtype.kind in "US":
+                X = np.array(X, dtype=object)  # else numbers among strings would become strings
+            X = as_numpy(X)
+            return validate_data(self, X, reset=reset, dtype=None, ensure_all_finite=False)
 
     def _names(self) -> list[str]:
         return [str(name) for name in check_feature_names_in(self, None)]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from skensemble._data.batches import Batch
+from skensemble._private import validate_parameter_constraints
 
 Draws = Sequence[np.random.Generator]
 
@@ -76,12 +77,11 @@ def weighed(batch: Batch, x: Tensor, q: Tensor, total: Tensor, counts: Tensor) -
     return replace(batch, x=x, y=y, weight=total, labelled=labelled)
 
 
-def require(owner: Any, name: str, fine: bool, must: str) -> None:
-    """Raise where a parameter is not what it must be."""
-    if not fine:
-        raise ValueError(
-            f"The {name!r} of {type(owner).__name__} must be {must}. Got {getattr(owner, name)!r}."
-        )
+def check_fields(owner: Any) -> None:
+    """Raise where a parameter is not what the table of constraints says."""
+    table = owner._parameter_constraints
+    given = {name: getattr(owner, name) for name in table}
+    validate_parameter_constraints(table, given, type(owner).__name__)
 
 
 def check_image(owner: Any, in_shape: tuple[int, ...]) -> None:
@@ -140,6 +140,14 @@ class InTurn(Augmentation):
     """
 
     parts: tuple[Augmentation, ...]
+
+    def __post_init__(self) -> None:
+        fine = isinstance(self.parts, tuple) and self.parts
+        if not fine or not all(isinstance(part, Augmentation) for part in self.parts):
+            raise ValueError(
+                f"The 'parts' of InTurn must be a tuple of augmentations. Got {self.parts!r} "
+                "instead; a list as 'augmentation' takes names and functions too."
+            )
 
     @property
     def mixes(self) -> bool:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from skensemble._data.batches import Batch
-from skensemble.augmentation.base import Augmentation, Draws, check_image, mixed, require
+from skensemble._private import Interval
+from skensemble.augmentation.base import Augmentation, Draws, check_fields, check_image, mixed
 
 
 @dataclass(frozen=True)
@@ -40,9 +43,13 @@ class CutMix(Augmentation):
     alpha: float = 1.0
     p: float = 0.5
 
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "alpha": [Interval(numbers.Real, 0, None, closed="neither")],
+        "p": [Interval(numbers.Real, 0, 1, closed="both")],
+    }
+
     def __post_init__(self) -> None:
-        require(self, "alpha", self.alpha > 0, "greater than 0")
-        require(self, "p", 0 <= self.p <= 1, "from 0 to 1")
+        check_fields(self)
 
     @property
     def mixes(self) -> bool:
@@ -91,9 +98,13 @@ class MixUp(Augmentation):
     alpha: float = 1.0
     p: float = 1.0
 
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "alpha": [Interval(numbers.Real, 0, None, closed="neither")],
+        "p": [Interval(numbers.Real, 0, 1, closed="both")],
+    }
+
     def __post_init__(self) -> None:
-        require(self, "alpha", self.alpha > 0, "greater than 0")
-        require(self, "p", 0 <= self.p <= 1, "from 0 to 1")
+        check_fields(self)
 
     @property
     def mixes(self) -> bool:
@@ -134,9 +145,14 @@ class Cutout(Augmentation):
     fill: float | tuple[float, ...] = 0.0
     p: float = 1.0
 
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "side": [Interval(numbers.Integral, 1, None, closed="left")],
+        "fill": [numbers.Real, list, tuple],
+        "p": [Interval(numbers.Real, 0, 1, closed="both")],
+    }
+
     def __post_init__(self) -> None:
-        require(self, "side", self.side >= 1 and int(self.side) == self.side, "an int above 0")
-        require(self, "p", 0 <= self.p <= 1, "from 0 to 1")
+        check_fields(self)
 
     def check(self, in_shape: tuple[int, ...]) -> None:
         check_image(self, in_shape)
@@ -176,10 +192,13 @@ class CropFlip(Augmentation):
     padding: int = 4
     flip: float = 0.5
 
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "padding": [Interval(numbers.Integral, 0, None, closed="left")],
+        "flip": [Interval(numbers.Real, 0, 1, closed="both")],
+    }
+
     def __post_init__(self) -> None:
-        fine = self.padding >= 0 and int(self.padding) == self.padding
-        require(self, "padding", fine, "an int of at least 0")
-        require(self, "flip", 0 <= self.flip <= 1, "from 0 to 1")
+        check_fields(self)
 
     def check(self, in_shape: tuple[int, ...]) -> None:
         check_image(self, in_shape)

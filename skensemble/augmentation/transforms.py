@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import numbers
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import joblib
 import numpy as np
 import torch
 from torch import Tensor
 
+from skensemble._arguments import naming
 from skensemble._data.batches import Batch
+from skensemble._private import Interval, StrOptions
 from skensemble._seeding import torch_seeded
-from skensemble.augmentation.base import Augmentation, Draws, check_image, require, weighed
+from skensemble.augmentation.base import Augmentation, Draws, check_fields, check_image, weighed
 
 
 def _run(transform: Any, x: Tensor, seed: int, per_row: bool) -> Tensor:
     """Apply a transform that draws from torch's global generators, which are left as they were."""
-    with torch_seeded(seed, x.device):
+    with torch_seeded(seed, x.device), naming("augmentation", "be able to alter a batch"):
         return torch.stack([transform(row) for row in x]) if per_row else transform(x)
 
 
@@ -82,9 +85,13 @@ class AutoAugment(_Policy):
     policy: str = "cifar10"
     per_row: bool = True
 
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "policy": [StrOptions({"cifar10", "imagenet", "svhn"})],
+        "per_row": ["boolean"],
+    }
+
     def __post_init__(self) -> None:
-        known = ("cifar10", "imagenet", "svhn")
-        require(self, "policy", self.policy in known, f"one of {known}")
+        check_fields(self)
 
     def _build(self) -> Any:
         from torchvision.transforms import v2  # takes a second to import
@@ -114,9 +121,14 @@ class RandAugment(_Policy):
     magnitude: int = 9
     per_row: bool = True
 
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "n_ops": [Interval(numbers.Integral, 1, None, closed="left")],
+        "magnitude": [Interval(numbers.Integral, 0, 30, closed="both")],
+        "per_row": ["boolean"],
+    }
+
     def __post_init__(self) -> None:
-        require(self, "n_ops", self.n_ops >= 1, "at least 1")
-        require(self, "magnitude", 0 <= self.magnitude <= 30, "from 0 to 30")
+        check_fields(self)
 
     def _build(self) -> Any:
         from torchvision.transforms import v2
@@ -152,8 +164,13 @@ class Transform(Augmentation):
     function: Callable[..., Any]
     per_row: bool = False
 
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "function": [callable],
+        "per_row": ["boolean"],
+    }
+
     def __post_init__(self) -> None:
-        require(self, "function", callable(self.function), "callable")
+        check_fields(self)
         if self.per_row and self.mixes:
             raise ValueError(
                 f"A transform that mixes rows needs the whole batch: per_row=False. Got "
@@ -184,13 +201,13 @@ class Transform(Augmentation):
         if not isinstance(out, Tensor) or not (is_bytes or out.is_floating_point()):
             got = f"a tensor of {out.dtype}" if isinstance(out, Tensor) else type(out).__name__
             raise TypeError(
-                f"A transform must return a tensor of floats or of bytes. Got {got} from "
-                f"{self.function!r}."
+                "A transform in 'augmentation' must return a tensor of floats or of bytes. Got "
+                f"{got} from {self.function!r}."
             )
         if out.shape != like.shape:
             raise ValueError(
-                f"A transform must return rows of the shape it was given, {tuple(like.shape)}. Got "
-                f"{tuple(out.shape)} from {self.function!r}."
+                "A transform in 'augmentation' must return rows of the shape it was given, "
+                f"{tuple(like.shape)}. Got {tuple(out.shape)} from {self.function!r}."
             )
         # As a plain tensor, and scaled as images of bytes are.
         out = out.as_subclass(Tensor).to(like.device, like.dtype)

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 
+from skensemble._private import StrOptions, validate_params
+
 __all__ = ["load_cifar"]
 
 
+@validate_params(
+    {
+        "name": [StrOptions({"cifar10", "cifar100"})],
+        "root": [str, os.PathLike],
+        "split": [StrOptions({"train", "test"})],
+        "memory_map": [str, os.PathLike, None],
+    },
+    prefer_skip_nested_validation=True,
+)
 def load_cifar(
     name: str, root: str | Path, *, split: str = "train", memory_map: str | Path | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -35,10 +47,6 @@ def load_cifar(
     y : ndarray of shape (n_samples,)
         Class indices.
     """
-    if name not in ("cifar10", "cifar100"):
-        raise ValueError(f"The 'name' must be 'cifar10' or 'cifar100'. Got {name!r} instead.")
-    if split not in ("train", "test"):
-        raise ValueError(f"The 'split' must be 'train' or 'test'. Got {split!r} instead.")
     folder = None if memory_map is None else Path(memory_map)
     files = [] if folder is None else [folder / f"{name}-{split}-{part}.npy" for part in "Xy"]
     if files and all(file.exists() for file in files):
@@ -55,8 +63,8 @@ def load_cifar(
 def _read_cifar(name: str, root: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     if not root.exists():
         raise FileNotFoundError(
-            f"{root} must be a folder with torchvision's files of {name}, or an .npz file. "
-            "There is none; nothing is downloaded."
+            f"The 'root' must be a folder with torchvision's files of {name}, or an .npz file. "
+            f"There is no {root}; nothing is downloaded."
         )
     if root.is_dir():
         from torchvision import datasets  # takes a second to import
@@ -66,7 +74,8 @@ def _read_cifar(name: str, root: Path, split: str) -> tuple[np.ndarray, np.ndarr
             found = kind(str(root), train=split == "train", download=False)
         except RuntimeError as error:
             raise FileNotFoundError(
-                f"{root} must hold torchvision's files of {name}. torchvision says: {error}"
+                f"The 'root' {root} must hold torchvision's files of {name}. torchvision says: "
+                f"{error}"
             ) from error
         X, y = found.data, np.asarray(found.targets)
     else:
@@ -74,8 +83,8 @@ def _read_cifar(name: str, root: Path, split: str) -> tuple[np.ndarray, np.ndarr
             X, y = file[f"X_{split}"], file[f"y_{split}"]
     if X.ndim != 4 or X.dtype != np.uint8 or 3 not in (X.shape[1], X.shape[3]):
         raise ValueError(
-            f"The images in {root} must be bytes of shape (n, 3, 32, 32) or (n, 32, 32, 3). "
-            f"Got {X.dtype} of shape {X.shape}."
+            f"The images in the 'root' {root} must be bytes of shape (n, 3, 32, 32) or "
+            f"(n, 32, 32, 3). Got {X.dtype} of shape {X.shape}."
         )
     if X.shape[1] != 3:
         X = np.ascontiguousarray(X.transpose(0, 3, 1, 2))

@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils import check_random_state
 from torch import Tensor, nn
+
+from skensemble._arguments import require_dtype
+from skensemble._private import Interval, StrOptions, validate_params
+from skensemble._seeding import as_random_state, torch_seeded
 
 __all__ = ["LABELLERS", "make_labelled_gaussian"]
 
 LABELLERS = ("linear", "fc2", "fc3", "res3", "conv2", "conv3", "resconv3")
 
 
+@validate_params(
+    {
+        "n_samples": [Interval(numbers.Integral, 1, None, closed="left")],
+        "shape": [Interval(numbers.Integral, 1, None, closed="left"), list, tuple],
+        "n_classes": [Interval(numbers.Integral, 2, None, closed="left")],
+        "labeller": [StrOptions(set(LABELLERS))],
+        "mixture": ["boolean"],
+        "rejection": ["boolean"],
+        "margin": ["boolean"],
+        "label_noise": [Interval(numbers.Real, 0, 1, closed="both")],
+        "return_clean": ["boolean"],
+        "labeller_state": [Interval(numbers.Integral, 0, 2**32 - 1, closed="both")],
+    },
+    prefer_skip_nested_validation=True,
+)
 def make_labelled_gaussian(
     n_samples: int = 1000,
     *,
@@ -86,20 +105,20 @@ def make_labelled_gaussian(
     >>> X.shape
     (100, 3, 8, 8)
     """
-    shape = (shape,) if isinstance(shape, int) else tuple(shape)
-    if labeller not in LABELLERS:
-        raise ValueError(
-            f"The 'labeller' must be one of {', '.join(LABELLERS)}. Got {labeller!r} instead."
-        )
+    n_samples, n_classes = int(n_samples), int(n_classes)
+    shape = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
+    if not shape or not all(isinstance(n, numbers.Integral) and n >= 1 for n in shape):
+        raise ValueError(f"The 'shape' must be ints of at least 1. Got {shape!r} instead.")
+    require_dtype(dtype)
     if "conv" in labeller and len(shape) != 3:
         raise ValueError(
             f"labeller={labeller!r} needs rows of shape (channels, height, width). Got {shape}."
         )
-    if not 0 <= label_noise <= 1:
-        raise ValueError(f"The 'label_noise' must be in [0, 1]. Got {label_noise!r} instead.")
-    rng = check_random_state(random_state)
+    rng = as_random_state(random_state)
     concept = np.random.RandomState(labeller_state)
-    score = _labeller(labeller, shape, n_classes, concept)
+    shape = tuple(int(n) for n in shape)
+    with torch_seeded(0):  # for layers that draw weights, which are replaced
+        score = _labeller(labeller, shape, n_classes, concept)
     centres = concept.normal(size=(10, *shape)) if mixture else None
 
     def draw(n: int) -> tuple[np.ndarray, np.ndarray]:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import math
+import numbers
 from typing import Any
 
 import numpy as np
-from sklearn.utils import Bunch, check_random_state
+from sklearn.utils import Bunch
+
+from skensemble._arguments import as_numpy, naming, require_dtype
+from skensemble._private import Interval, StrOptions, validate_params
+from skensemble._seeding import as_random_state
 
 __all__ = ["THOUGHT_EXPERIMENT", "make_multiview_classification"]
 
@@ -28,7 +33,27 @@ THOUGHT_EXPERIMENT: dict[str, Any] = {
     "background": 1.0,
 }
 
+_RANGES = ("own", "others", "single_own", "lost", "single_others")
 
+
+@validate_params(
+    {
+        "n_samples": [Interval(numbers.Integral, 1, None, closed="left")],
+        "n_classes": [Interval(numbers.Integral, 2, None, closed="left")],
+        "n_patches": [Interval(numbers.Integral, 2, None, closed="left")],
+        "patch_dim": [Interval(numbers.Integral, 4, None, closed="left")],
+        "patches_per_feature": [Interval(numbers.Integral, 1, None, closed="left")],
+        "n_others": [StrOptions({"one"}), Interval(numbers.Real, 0, None, closed="left")],
+        "single_view": [Interval(numbers.Real, 0, 1, closed="both")],
+        **{name: [tuple, list] for name in _RANGES},
+        "background": [Interval(numbers.Real, 0, None, closed="left")],
+        "patch_noise": [Interval(numbers.Real, 0, None, closed="left")],
+        "feature_noise": [StrOptions({"balanced"}), Interval(numbers.Real, 0, None, closed="left")],
+        "features": ["array-like", None],
+        "return_views": ["boolean"],
+    },
+    prefer_skip_nested_validation=True,
+)
 def make_multiview_classification(
     n_samples: int = 500,
     *,
@@ -124,12 +149,12 @@ def make_multiview_classification(
     >>> X.shape, y.shape
     ((100, 14, 160), (100,))
     """
-    _check_multiview(n_classes, n_patches, patch_dim, patches_per_feature, single_view, n_others)
-    if feature_noise != "balanced" and (isinstance(feature_noise, str) or feature_noise < 0):
-        raise ValueError(
-            f"The 'feature_noise' must be at least 0, or 'balanced'. Got {feature_noise!r} instead."
-        )
-    rng = check_random_state(random_state)
+    n_samples, patches_per_feature = int(n_samples), int(patches_per_feature)
+    _check_multiview(n_classes, n_patches, patch_dim, patches_per_feature, n_others)
+    for name, given in zip(_RANGES, (own, others, single_own, lost, single_others), strict=True):
+        _check_range(name, given)
+    require_dtype(dtype)
+    rng = as_random_state(random_state)
     features = _features(features, n_classes, patch_dim, rng)
     y = rng.randint(n_classes, size=n_samples)
     view = np.where(rng.uniform(size=n_samples) < single_view, rng.randint(2, size=n_samples), -1)
@@ -159,16 +184,14 @@ def make_multiview_classification(
 
 
 def _check_multiview(
-    n_classes: int, n_patches: int, patch_dim: int, per_feature: int, single_view: float, s: Any
+    n_classes: int, n_patches: int, patch_dim: int, per_feature: int, s: Any
 ) -> None:
     for name, value, least in (
-        ("n_classes", n_classes, 2), ("patches_per_feature", per_feature, 1),
-        ("patch_dim", patch_dim, 2 * n_classes), ("n_patches", n_patches, 2 * per_feature),
-    ):  # fmt: skip
+        ("patch_dim", patch_dim, 2 * n_classes),
+        ("n_patches", n_patches, 2 * per_feature),
+    ):
         if value < least:
             raise ValueError(f"The {name!r} must be at least {least}. Got {value!r} instead.")
-    if not 0 <= single_view <= 1:
-        raise ValueError(f"The 'single_view' must be in [0, 1]. Got {single_view!r} instead.")
     if s != "one" and (isinstance(s, str) or not 0 <= s <= n_classes):
         raise ValueError(f"The 'n_others' must be in [0, n_classes], or 'one'. Got {s!r} instead.")
     if s == "one" and n_patches < 3 * per_feature:
@@ -178,15 +201,23 @@ def _check_multiview(
         )
 
 
+def _check_range(name: str, given: Any) -> None:
+    if len(given) != 2 or not all(isinstance(one, numbers.Real) for one in given):
+        raise ValueError(f"The {name!r} must be two numbers, low and high. Got {given!r} instead.")
+    if not -math.inf < given[0] <= given[1] < math.inf:
+        raise ValueError(f"The {name!r} must be finite, low before high. Got {given!r} instead.")
+
+
 def _features(features: Any, n_classes: int, patch_dim: int, rng: Any) -> np.ndarray:
     """Draw orthonormal features, or check those that were given."""
     shape = (n_classes, 2, patch_dim)
     if features is None:
         square = np.linalg.qr(rng.normal(size=(patch_dim, 2 * n_classes)))[0]
         return np.ascontiguousarray(square.T).reshape(shape)
-    features = np.asarray(features, dtype=float)
-    flat = features.reshape(-1, features.shape[-1])
-    if features.shape != shape or not np.allclose(flat @ flat.T, np.eye(len(flat)), atol=1e-6):
+    with naming("features", "be an array of numbers"):
+        features = np.asarray(as_numpy(features), dtype=float)
+    flat = features.reshape(-1, patch_dim) if features.shape == shape else None
+    if flat is None or not np.allclose(flat @ flat.T, np.eye(len(flat)), atol=1e-6):
         raise ValueError(
             f"The 'features' must be orthonormal vectors of shape {shape}. "
             f"Got shape {features.shape}."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numbers
 from typing import Any, ClassVar
 
+from skensemble._base.checks import N_JOBS
 from skensemble._base.fitted import is_fitted
 from skensemble._base.states import plain_params
 from skensemble._files.registry import in_files
@@ -216,7 +217,7 @@ class DistilledClassifier(TaughtClassifier):
         "augmentation": CONSTRAINTS,
         "class_weight": [StrOptions({"balanced"}), dict, None],
         "stack": [Interval(numbers.Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "n_jobs": [numbers.Integral, None],
+        "n_jobs": N_JOBS,
         "precision": [StrOptions({"bf16"}), None],
         "random_state": ["random_state"],
         "checkpoint": CHECKPOINT,

@@ -9,10 +9,13 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils import Tags, get_tags
 from sklearn.utils.validation import check_is_fitted, validate_data
+from skorch import NeuralNetClassifier
 
+from skensemble._arguments import as_numpy, naming
 from skensemble._base.fitted import is_fitted, unwrap
-from skensemble._fits.subfit import fit_estimator
+from skensemble._fits.subfit import aside, fit_estimator
 from skensemble._private import fit_context
+from skensemble.ensembles.network import NetworkClassifier
 
 __all__ = ["TeacherCommittee", "voices_of"]
 
@@ -133,10 +136,12 @@ class TeacherCommittee(ClassifierMixin, BaseEstimator):
         TeacherCommittee
             The fitted committee.
         """
-        validate_data(self, X, skip_check_array=True)
         self._check_weights()
+        self._check_teachers()
+        with naming("X", "be rows that the teachers take"):
+            validate_data(self, X, skip_check_array=True)
         teachers = [
-            one if is_fitted(one) else fit_estimator(clone(one), X, y, sample_weight)
+            one if is_fitted(one) else fit_estimator(_as_ours(one), X, y, sample_weight)
             for one in self.teachers
         ]
         self._sit(teachers)
@@ -154,12 +159,24 @@ class TeacherCommittee(ClassifierMixin, BaseEstimator):
                 )
         self.teachers_, self.classes_ = teachers, np.unique(unwrap(teachers[0]).classes_)
 
+    def _check_teachers(self) -> None:
+        for one in self.teachers:
+            inner = unwrap(one)
+            if isinstance(inner, type) or not all(
+                hasattr(inner, name) for name in ("fit", "predict_proba")
+            ):
+                raise TypeError(
+                    "The 'teachers' must be classifiers with fit and predict_proba. Got "
+                    f"{inner!r} of type {type(inner).__name__} instead."
+                )
+
     def _check_weights(self) -> np.ndarray | None:
         if len(self.teachers) == 0:
             raise ValueError("The 'teachers' must be at least one classifier. Got an empty list.")
         if self.weights is None:
             return None
-        weights = np.asarray(self.weights, dtype=float)
+        with naming("weights", "be one number of zero or more for each of the teachers"):
+            weights = np.asarray(as_numpy(self.weights), dtype=float)
         fine = weights.shape == (len(self.teachers),) and np.isfinite(weights).all()
         if not fine or weights.min() < 0 or weights.sum() == 0:
             raise ValueError(
@@ -186,7 +203,7 @@ class TeacherCommittee(ClassifierMixin, BaseEstimator):
         said = []
         for one in self.teachers_:
             order = np.argsort(np.asarray(unwrap(one).classes_))
-            said.append(np.asarray(unwrap(one).predict_proba(X))[:, order])
+            said.append(_said(unwrap(one), X)[:, order])
         return np.stack(said)
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -236,6 +253,12 @@ class TeacherCommittee(ClassifierMixin, BaseEstimator):
         return hasattr(self, "teachers_")
 
 
+def _as_ours(teacher: Any) -> Any:
+    """Return a copy of a teacher; a skorch net is wrapped, as it is where it teaches alone."""
+    teacher = clone(teacher)
+    return NetworkClassifier(teacher) if isinstance(teacher, NeuralNetClassifier) else teacher
+
+
 def as_teacher(teacher: Any) -> Any:
     """Make one teacher of a list; of fitted ones it is fitted itself."""
     if not isinstance(teacher, (list, tuple)):
@@ -246,10 +269,25 @@ def as_teacher(teacher: Any) -> Any:
     return committee
 
 
+def _said(teacher: Any, X: Any) -> np.ndarray:
+    """Return the probabilities of any classifier, of which there must be one a class."""
+    if hasattr(teacher, "_steps"):  # ours, which say themselves what is wrong
+        return np.asarray(teacher.predict_proba(X))
+    with aside(teacher), naming("teacher", "be able to predict the rows of X"):
+        proba = np.asarray(teacher.predict_proba(X))
+    wanted = (len(proba), len(unwrap(teacher).classes_))
+    if proba.shape != wanted or not np.isfinite(proba).all():
+        raise ValueError(
+            f"The teacher {type(unwrap(teacher)).__name__} must predict finite probabilities of "
+            f"shape (n_samples, n_classes), here {wanted}. Got shape {proba.shape} instead, or NaN."
+        )
+    return proba
+
+
 def voices_of(teacher: Any, X: Any) -> np.ndarray:
     """Return logarithms of probabilities ``(voice, sample, class)`` of any classifier."""
     if isinstance(teacher, TeacherCommittee) and teacher.weights is None:
         proba = teacher.predict_teachers(X)
     else:
-        proba = np.asarray(teacher.predict_proba(X))[None]
+        proba = _said(teacher, X)[None]
     return np.log(np.maximum(proba, _FLOOR))

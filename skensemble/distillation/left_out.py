@@ -71,7 +71,7 @@ def wanted_folds(cv: Any, data: FitData, seed: int) -> Folds:
     n_folds = cv
     if not isinstance(cv, (int, np.integer)):
         n_folds = check_cv(cv).get_n_splits(np.empty((len(rows), 1)), data.y[whole.rows])
-    return make_folds(cv, int(n_folds), whole, None, seed)
+    return make_folds(cv, int(n_folds), whole, None, seed, "teacher_cv")
 
 
 def twins(teacher: Any, folds: Folds, given: Given, memory: Any) -> list[Subfit]:

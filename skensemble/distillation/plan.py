@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from skensemble._arguments import naming
+from skensemble._base.checks import ROWS
 from skensemble._data.rows import FitData
 
 __all__ = ["Plan"]
@@ -60,7 +62,8 @@ class Plan:
         """Read the parameters of a student, and refuse what cannot be."""
         transfer, cv = student.transfer, student.teacher_cv
         shape = getattr(X, "shape", None)
-        is_table = len(shape if isinstance(shape, tuple) else np.asarray(X).shape) <= 2
+        with naming("X", ROWS):
+            is_table = len(shape if isinstance(shape, tuple) else np.asarray(X).shape) <= 2
         asks_freely = not (altered_by or layers or given_logits) and teacher_share > 0
         if given_logits and not _open(transfer):
             raise ValueError(

@@ -12,6 +12,7 @@ from sklearn.pipeline import Pipeline
 from skorch import NeuralNetClassifier
 from torch import nn
 
+from skensemble._arguments import naming
 from skensemble._base.classifier import BaseNetworkClassifier
 from skensemble._base.features import first_parameter
 from skensemble._base.fitted import unwrap
@@ -39,7 +40,8 @@ def ready_to_fit(teacher: Any, student: Any, seed: int | None) -> Any:
         teacher = DeepEnsembleClassifier(student, n_estimators=5)
     elif isinstance(teacher, NeuralNetClassifier):
         teacher = NetworkClassifier(teacher)
-    teacher = clone(teacher)
+    with naming("teacher", "be such that it can be cloned"):
+        teacher = clone(teacher)
     if seed is None:
         return teacher
     open_seeds = {

@@ -189,7 +189,7 @@ class BatchEnsembleClassifier(SingleModule, FusedMembers):
         """Turn the recipe of one network into that of all members."""
         around_one = self.decay_to is not None
         gain = float(self.n_estimators) if around_one else 1.0
-        rank1 = Rank1(self.n_estimators, self.init, around_one, gain)
+        rank1 = Rank1(int(self.n_estimators), self.init, around_one, gain)
         training = recipe.training
         kwargs = dict(training.optimizer_kwargs)
         fast: dict[str, Any] = {"lr": training.lr * self.fast_lr_factor}

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from skensemble._base.augmenting import augment
+from skensemble._base.checks import N_JOBS
 from skensemble._base.errors import MemberDivergedError
 from skensemble._base.folds import Folds, make_folds, require_splitter
 from skensemble._base.fusion import AVERAGING, FusedMembers
@@ -178,7 +179,7 @@ class DeepEnsembleClassifier(FusedMembers):
         ],
         "channel_splits": [Interval(numbers.Integral, 1, None, closed="left"), None],
         "stack": [Interval(numbers.Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "n_jobs": [numbers.Integral, None],
+        "n_jobs": N_JOBS,
         "warm_start": ["boolean"],
     }
 

@@ -54,8 +54,8 @@ def per_member(value: float | Tensor, ndim: int) -> float | Tensor:
 
 def require_positive(name: str, value: float | Tensor) -> None:
     """Raise unless a float is positive; tensors are not read, which would stall a GPU."""
-    if not isinstance(value, Tensor) and not value > 0:
-        raise ValueError(f"{name} must be greater than 0. Got {value}.")
+    if not isinstance(value, Tensor) and not 0 < value < 1e150:  # so that it has a square
+        raise ValueError(f"{name} must be greater than 0 and less than 1e150. Got {value}.")
 
 
 def require_shape(name: str, value: Tensor, shape: tuple[int, ...]) -> None:

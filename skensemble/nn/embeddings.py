@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from skensemble._arguments import as_numpy, naming
+from skensemble._private import Interval, validate_params
+
 __all__ = ["CategoryEmbedding", "Periodic", "PiecewiseLinear", "quantile_bins"]
 
 _MOST_ROWS = 100_000
 
 
+@validate_params(
+    {
+        "X": ["array-like"],
+        "n_bins": [Interval(numbers.Integral, 1, None, closed="left")],
+        "random_state": [Interval(numbers.Integral, 0, None, closed="left"), None],
+    },
+    prefer_skip_nested_validation=True,
+)
 def quantile_bins(
     X: np.ndarray, n_bins: int = 16, random_state: int | None = 0
 ) -> list[list[float]]:
@@ -40,18 +52,21 @@ def quantile_bins(
     >>> quantile_bins(np.array([[0.0, 7.0], [1.0, 7.0], [4.0, 7.0]]), n_bins=2)
     [[0.0, 1.0, 4.0], []]
     """
+    with naming("X", "be an array of numbers"):
+        X = as_numpy(X)
+        X = X if isinstance(X, np.ndarray) else np.asarray(X)
     if X.ndim != 2 or len(X) == 0:
         raise ValueError(
             "The 'X' of quantile_bins must have shape (n_samples, n_features), with at least one "
             f"row. Got shape {tuple(X.shape)} instead."
         )
-    if n_bins < 1:
-        raise ValueError(f"The 'n_bins' of quantile_bins must be at least 1. Got {n_bins} instead.")
     if len(X) > _MOST_ROWS:
         rows = np.random.default_rng(random_state).choice(len(X), _MOST_ROWS, replace=False)
         X = X[np.sort(rows)]
     shares = np.linspace(0, 1, n_bins + 1)
-    return [_edges(np.asarray(X[:, j], dtype=np.float64), shares, j) for j in range(X.shape[1])]
+    with naming("X", "be an array of numbers"):
+        columns = [np.asarray(X[:, j], dtype=np.float64) for j in range(X.shape[1])]
+    return [_edges(column, shares, j) for j, column in enumerate(columns)]
 
 
 def _edges(column: np.ndarray, shares: np.ndarray, number: int) -> list[float]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from skorch import NeuralNetClassifier
 from torch import Tensor, nn
+
+from skensemble._private import Interval, validate_params
 
 
 def smoothed_relu(z: Tensor, power: float = 4.0, bend: float = 1.0) -> Tensor:
@@ -178,6 +181,14 @@ class MultiViewNet(nn.Module):
         return torch.unflatten(out, 1, (self.n_classes, -1)).sum(-1)
 
 
+@validate_params(
+    {
+        "module": "no_validation",  # which the estimator checks that is given the net
+        "lr": [Interval(numbers.Real, 0, None, closed="left")],
+        "n_steps": [Interval(numbers.Integral, 1, None, closed="left")],
+    },
+    prefer_skip_nested_validation=True,
+)
 def gradient_descent(
     module: type[nn.Module] = MultiViewNet, *, lr: float = 5.0, n_steps: int = 300
 ) -> NeuralNetClassifier:

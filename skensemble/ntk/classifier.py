@@ -11,8 +11,10 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from joblib import Parallel, delayed
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
+from skensemble._base.checks import N_JOBS
 from skensemble._base.fusion import FusedMembers
 from skensemble._data.rows import FitData, Rows
 from skensemble._engine.results import MemberResult
@@ -175,7 +177,7 @@ class NTKClassifier(FusedMembers):
         "dtype": [StrOptions({"float32", "float64"}), None],
         "device": [str, None],
         "class_weight": [StrOptions({"balanced"}), dict, None],
-        "n_jobs": [numbers.Integral, None],
+        "n_jobs": N_JOBS,
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -462,4 +464,5 @@ class NTKClassifier(FusedMembers):
         return bool(getattr(self, "estimators_", None))
 
     def __len__(self) -> int:
+        check_is_fitted(self)
         return len(self.estimators_)

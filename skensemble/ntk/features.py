@@ -9,9 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from skensemble._arguments import naming
+from skensemble._base.checks import check_rows
 from skensemble._data.rows import Rows
 from skensemble._private import Interval, StrOptions, fit_context
 from skensemble._recipes.reading import read_recipe
@@ -104,11 +106,11 @@ class NTKFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         NTKFeatures
             The fitted transformer.
         """
-        X = validate_data(self, X, dtype=[np.float64, np.float32], allow_nd=True)
+        X = check_rows(self, X, dtype=[np.float64, np.float32])
         self._root = root_seed(self.random_state)
         self._recipe = read_recipe(self.estimator).bind(X, self.n_outputs)
-        self.module_ = self._recipe.build(self._root).to(self._recipe.training.device).eval()
         sample = Rows(X, self._recipe.dtype, self._recipe.training.device).slice(0, 2)
+        self.module_ = self._recipe.build(self._root).to(self._recipe.training.device).eval()
         gradients = self._make_gradients(sample)
         self._names = list(gradients.report)
         self._n_features_out = self.n_components or sum(self._sizes(gradients, sample))
@@ -116,7 +118,8 @@ class NTKFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     def _make_gradients(self, sample: Tensor) -> Gradients:
         sample = sample if len(sample) > 1 else torch.cat([sample, sample])
-        return Gradients(self.module_, sample, OUTPUTS[self.features])
+        with naming("estimator", "make a network of the rows of X"):
+            return Gradients(self.module_, sample, OUTPUTS[self.features])
 
     def _sizes(self, gradients: Gradients, sample: Tensor) -> list[int]:
         written = _written_out(gradients.parts(sample[:1]))
@@ -136,7 +139,7 @@ class NTKFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             Features.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32], allow_nd=True)
+        X = check_rows(self, X, reset=False, dtype=[np.float64, np.float32])
         if tuple(X.shape[1:]) != self._recipe.in_shape:
             raise ValueError(
                 f"X has samples of shape {tuple(X.shape[1:])}, but NTKFeatures is expecting "

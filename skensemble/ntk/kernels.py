@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from numbers import Integral
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +15,8 @@ from scipy.sparse.linalg import LinearOperator
 from torch import Tensor, nn
 from torch.func import functional_call, jvp, vjp, vmap
 
+from skensemble._arguments import naming
+from skensemble._private import Interval, StrOptions, validate_params
 from skensemble.ntk.gradients import Gradients, evaluating
 from skensemble.ntk.layers import Part, Product, join
 
@@ -26,8 +29,17 @@ _PASS = 1 << 23
 _TILE = 768
 
 Outputs = str | int
+_CONSTRAINTS: dict[str, Any] = {
+    "module": [nn.Module],
+    "outputs": [StrOptions({"full", "trace", "last"}), Interval(Integral, 0, None, closed="left")],
+    "chunk_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+}
 
 
+@validate_params(
+    {**_CONSTRAINTS, "implementation": [StrOptions(set(IMPLEMENTATIONS))]},
+    prefer_skip_nested_validation=True,
+)
 def empirical_ntk(
     module: nn.Module,
     X1: Any,
@@ -81,14 +93,14 @@ def empirical_ntk(
             [0., 1., 0.],
             [0., 0., 1.]])
     """
-    if implementation not in IMPLEMENTATIONS:
+    x1 = as_rows(X1, module, "X1")
+    x2 = None if X2 is None else as_rows(X2, module, "X2")
+    if x2 is not None and x2.shape[1:] != x1.shape[1:]:
         raise ValueError(
-            f"The 'implementation' must be one of {', '.join(IMPLEMENTATIONS)}. "
-            f"Got {implementation!r}."
+            f"The rows of 'X2' must have the shape of those of 'X1', {tuple(x1.shape[1:])}. Got "
+            f"{tuple(x2.shape[1:])} instead."
         )
-    x1 = as_rows(X1, module)
-    x2 = None if X2 is None else as_rows(X2, module)
-    gradients = Gradients(module, _two(x1), outputs, layers=implementation == "layerwise")
+    gradients = _gradients_of(module, x1, outputs, implementation == "layerwise")
     if implementation == "vector-product":
         kernel = _by_vector_products(gradients, x1, x1 if x2 is None else x2, chunk_size)
     else:
@@ -110,15 +122,22 @@ def diagonal_of(gradients: Gradients, x: Tensor) -> Tensor:
     return torch.cat(found)
 
 
-def as_rows(X: Any, module: nn.Module) -> Tensor:
+def as_rows(X: Any, module: nn.Module, name: str = "X") -> Tensor:
     """Return rows as a tensor on the device and in the dtype of a module."""
     like = next(module.parameters(), torch.empty(0))
-    x = X if isinstance(X, Tensor) else torch.from_numpy(np.ascontiguousarray(X))
-    if x.dim() < 2 or len(x) == 0:
-        raise ValueError(
-            f"Rows must be an array of at least 2 axes and 1 row. Got shape {tuple(x.shape)}."
-        )
-    return x.detach().to(like)
+    with naming(name, "be an array of real numbers"):
+        x = X if isinstance(X, Tensor) else torch.from_numpy(np.ascontiguousarray(X))
+        if x.dim() < 2 or len(x) == 0 or x.is_complex():
+            raise ValueError(
+                f"Rows must be an array of at least 2 axes and 1 row. Got shape {tuple(x.shape)}."
+            )
+        return x.detach().to(like)
+
+
+def _gradients_of(module: nn.Module, x: Tensor, outputs: Outputs, layers: bool = True) -> Gradients:
+    """Return the gradients of a module that a user gave with rows."""
+    with naming("module", "map the rows to outputs, each row by itself"):
+        return Gradients(module, _two(x), outputs, layers)
 
 
 def _two(x: Tensor) -> Tensor:
@@ -273,6 +292,7 @@ def unfold_rows(
         )
 
 
+@validate_params(_CONSTRAINTS, prefer_skip_nested_validation=True)
 def kernel_operator(
     module: nn.Module, X: Any, *, outputs: Outputs = "trace", chunk_size: int | str = "auto"
 ) -> LinearOperator:
@@ -307,7 +327,7 @@ def kernel_operator(
     array([1., 2., 3.], dtype=float32)
     """
     x = as_rows(X, module)
-    gradients = Gradients(module, _two(x), outputs)
+    gradients = _gradients_of(module, x, outputs)
     times = multiplier(gradients, x, chunk_size)
     size = len(x) * gradients.n_outputs
 

@@ -35,9 +35,12 @@ class Solution:
 def mean_diagonal(diagonal: Tensor, weight: Tensor | None) -> float:
     """Return the mean of a kernel's diagonal ``(row, output)`` over weighted rows."""
     by_row = diagonal.double().mean(1)
-    if weight is None:
-        return float(by_row.mean())
-    return float((by_row * weight).sum() / weight.sum())
+    mean = by_row.mean() if weight is None else (by_row * weight).sum() / weight.sum()
+    if not mean.isfinite():
+        raise ValueError(
+            "The kernel of the rows of X must be finite. Got NaN or infinity; scale the features."
+        )
+    return float(mean)
 
 
 def factor_and_solve(
@@ -242,6 +245,10 @@ def fit_temperature(scores: Tensor, targets: Tensor, weight: Tensor | None) -> f
         p = (scores / math.exp(log_t)).softmax(-1)
         return float((share * ((p - targets) * scores).sum(-1)).sum() / share.sum())
 
+    if not scores.isfinite().all():
+        raise ValueError(
+            "The kernel of the rows of X must be finite. Got NaN or infinity; scale the features."
+        )
     low, high = (math.log(bound) for bound in _TEMPERATURES)
     if slope(low) <= 0:  # even colder would be better
         return _TEMPERATURES[0]

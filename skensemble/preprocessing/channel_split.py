@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
+from skensemble._base.checks import check_rows
 from skensemble._private import Interval, StrOptions, check_feature_names_in, fit_context
 from skensemble.nn._channels import part_columns, require_channels
 
@@ -83,7 +84,7 @@ class ChannelSplit(TransformerMixin, BaseEstimator):
         ChannelSplit
             The fitted transformer.
         """
-        X = validate_data(self, X, dtype=_LIKE_IMAGES, allow_nd=True)
+        X = check_rows(self, X, dtype=_LIKE_IMAGES)
         n_channels = X.shape[1]
         require_channels(n_channels, "n_splits", self.n_splits, "ChannelSplit")
         if self.part >= self.n_splits:
@@ -108,7 +109,7 @@ class ChannelSplit(TransformerMixin, BaseEstimator):
             A part, or means; channels that are left over at the end are in none.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=_LIKE_IMAGES, allow_nd=True)
+        X = check_rows(self, X, reset=False, dtype=_LIKE_IMAGES)
         if self.mode == "split":
             return X[:, self._columns]
         whole = X[:, : self._size * self.n_splits]

@@ -6,10 +6,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNetClassifier
 from torch import nn
+from torch.nn.parameter import UninitializedParameter
 
+from skensemble._arguments import naming
+from skensemble._base.checks import check_rows
 from skensemble._base.classifier import BaseNetworkClassifier
 from skensemble._base.features import teacher_features
 from skensemble._base.fitted import is_fitted, unwrap
@@ -92,7 +95,7 @@ class ModuleFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     def _check(self, X: Any, reset: bool) -> Any:
         dtype = None if getattr(X, "dtype", None) == np.uint8 else [np.float64, np.float32]
-        X = validate_data(self, X, reset=reset, dtype=dtype, allow_nd=True)
+        X = check_rows(self, X, reset=reset, dtype=dtype)
         if reset:
             self._in_shape = tuple(X.shape[1:])
         elif tuple(X.shape[1:]) != self._in_shape:
@@ -105,6 +108,11 @@ class ModuleFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def _find(self, X: Any) -> tuple[nn.Module, Any]:
         source = unwrap(self.module)
         if isinstance(source, nn.Module):
+            if any(isinstance(one, UninitializedParameter) for one in source.parameters()):
+                raise ValueError(
+                    "The 'module' must have its weights. Got one that waits for its first rows; "
+                    "call it once before."
+                )
             like = next(source.parameters(), None)
             recipe = read_recipe(source).bind(X, 1)
             return source, recipe.dtype if like is None else like.dtype
@@ -124,7 +132,8 @@ class ModuleFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     def _look(self, X: Any) -> np.ndarray:
         rows = Rows(X, self._dtype)
-        found = teacher_features([self.module_], {"layer": self.layer}, rows)
+        with naming("module", "be able to take the rows of X"):
+            found = teacher_features([self.module_], {"layer": self.layer}, rows)
         return found["layer"][:, 0].numpy()
 
     def transform(self, X: Any) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from skensemble._arguments import naming
 from skensemble.nn.narrowing import CONVOLUTIONS, Cuts
 from skensemble.pruning.scores import largest, n_kept, widen
 from skensemble.pruning.surgery import CannotPrune, perform
@@ -113,13 +114,16 @@ def nothing_found(
     )
 
 
-def check_scores(scores: Any, layer: str, n_channels: int) -> Tensor:
-    """Check what a score function of the user's returned."""
-    scores = torch.as_tensor(scores).detach()
+def scores_by(
+    method: Any, layer: nn.Module, norm: nn.Module | None, name: str, n_channels: int
+) -> Tensor:
+    """Ask a score function of the user's, and check what it returned."""
+    with naming("method", f"be able to score the channels of {name!r}"):
+        scores = torch.as_tensor(method(layer, norm)).detach()
     if scores.shape != (n_channels,) or not bool(scores.isfinite().all()):
         raise ValueError(
-            "A score function must return one finite number a channel, shape "
-            f"({n_channels},) for {layer!r}. Got shape {tuple(scores.shape)}"
+            "A score function as 'method' must return one finite number a channel, shape "
+            f"({n_channels},) for {name!r}. Got shape {tuple(scores.shape)}"
             + ("." if scores.shape != (n_channels,) else " with NaN or infinity.")
         )
     return scores

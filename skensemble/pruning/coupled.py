@@ -23,11 +23,11 @@ from skensemble.pruning.choosing import (
     Operation,
     PruningSettings,
     Widths,
-    check_scores,
     choose,
     kinds,
     named_by,
     nothing_found,
+    scores_by,
 )
 from skensemble.pruning.scores import filter_l1
 from skensemble.pruning.surgery import CannotPrune
@@ -123,7 +123,7 @@ def _score(coupling: Coupling, module: nn.Module, method: Any) -> Tensor:
             if method == "l1-filter":
                 rows = filter_l1(layer.weight)
             else:
-                rows = check_scores(method(layer, None), name, len(layer.weight))
+                rows = scores_by(method, layer, None, name, len(layer.weight))
         total += torch.stack([rows[at].double().sum() for at in places])
     return total
 

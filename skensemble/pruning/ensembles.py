@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils import check_consistent_length
+from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from skensemble._arguments import as_numpy, naming
+from skensemble._base.checks import check_weights
 from skensemble._base.fitted import unwrap
+from skensemble._private import StrOptions, validate_params
 from skensemble.distillation.classifier import DistilledClassifier
 from skensemble.ensembles.ensemble import DeepEnsembleClassifier
 from skensemble.pruning.classifier import PrunedClassifier
@@ -50,6 +53,10 @@ class EnsemblePruning:
     n_flops: np.ndarray
 
 
+@validate_params(
+    {"method": [StrOptions(set(_METHODS))]},
+    prefer_skip_nested_validation=True,
+)
 def prune_ensemble(
     ensemble: Any, X_val: Any, y_val: Any, *, keep: Any = "best", method: str = "greedy",
     sample_weight: Any = None,
@@ -96,12 +103,10 @@ def prune_ensemble(
     >>> len(prune_ensemble(ensemble, X[1::2], y[1::2], keep=2).ensemble)
     2
     """
-    if method not in _METHODS:
-        raise ValueError(f"The 'method' must be 'greedy' or 'ranking'. Got {method!r} instead.")
     inner = _check_ensemble(ensemble)
     logits, position, weight = _look(inner, X_val, y_val, sample_weight)
     n_members = len(logits)
-    n_keep = None if keep == "best" else _how_many(keep, n_members)
+    n_keep = None if isinstance(keep, str) and keep == "best" else _how_many(keep, n_members)
     order = (_greedy if method == "greedy" else _ranked)(inner, logits, position, weight)
     nll, accuracy = _curve(inner, logits[order], position, weight)
     each = np.array([costs([member])[:2] for member in inner.estimators_])[order].cumsum(0)
@@ -120,7 +125,8 @@ def prune_ensemble(
 
 def _check_ensemble(ensemble: Any) -> Any:
     inner = unwrap(ensemble)
-    check_is_fitted(inner)
+    with naming("ensemble", "be a fitted ensemble"):
+        check_is_fitted(inner)
     if isinstance(inner, PrunedClassifier):
         inner = inner.pruned_
     if not isinstance(inner, (DeepEnsembleClassifier, DistilledClassifier)):
@@ -140,16 +146,18 @@ def _check_ensemble(ensemble: Any) -> Any:
 
 def _look(inner: Any, X: Any, y: Any, sample_weight: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Return member logits, class positions and weights of the validation rows."""
-    logits = torch.from_numpy(inner._collect(X, lambda logits: logits, axis=1)).double()
-    y = np.asarray(y)
-    check_consistent_length(range(logits.shape[1]), y)
-    at = np.minimum(np.searchsorted(inner.classes_, y), len(inner.classes_) - 1)
+    with naming("X_val", "be rows of the shape that the ensemble learned"):
+        logits = torch.from_numpy(inner._collect(X, lambda logits: logits, axis=1)).double()
+    with naming("y_val", "be one label a row"):
+        y = column_or_1d(as_numpy(y))
+        check_consistent_length(range(logits.shape[1]), y)
+        at = np.minimum(np.searchsorted(inner.classes_, y), len(inner.classes_) - 1)
     if not np.array_equal(inner.classes_[at], y):
         unknown = sorted(set(y.tolist()) - set(inner.classes_.tolist()), key=str)
         raise ValueError(f"y_val has labels that the ensemble does not know: {unknown}.")
-    weight = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight, float)
-    check_consistent_length(weight, y)
-    if (weight < 0).any() or not weight.sum() > 0:
+    weight = check_weights(sample_weight, len(y), np.empty((len(y), 1)))
+    weight = np.ones(len(y)) if weight is None else weight
+    if not weight.any():
         raise ValueError("'sample_weight' must be non-negative, with at least one above zero.")
     return logits, torch.from_numpy(at), torch.from_numpy(weight / weight.sum())
 

@@ -14,12 +14,12 @@ from skensemble.pruning.choosing import (
     Widths,
     _keep_one,
     _share,
-    check_scores,
     choose,
     kinds,
     listed,
     named_by,
     nothing_found,
+    scores_by,
     shares,
 )
 from skensemble.pruning.scores import filter_l1, magnitude_masks, scale_size
@@ -102,7 +102,7 @@ def _score(group: Group, module: nn.Module, method: Any) -> Tensor:
         if method == "l1-filter":
             return filter_l1(layer.weight)
         norm = None if group.scale is None else module.get_submodule(group.scale)
-        return check_scores(method(layer, norm), group.layer, group.n_channels)
+        return scores_by(method, layer, norm, group.layer, group.n_channels)
 
 
 # -- single weights --------------------------------------------------------------------------

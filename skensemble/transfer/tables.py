@@ -14,6 +14,7 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn.utils import gen_batches
 
+from skensemble._arguments import as_numpy, naming
 from skensemble._tables.columns import frame_kind
 
 __all__ = ["ArrayTable", "Table", "chunks_of", "is_table", "read_rows", "read_table", "take_rows"]
@@ -28,6 +29,11 @@ _FLOATS = (float, np.floating, int, np.integer, type(None))
 
 def read_rows(X: Any) -> Any:
     """Return rows as they are, or as an array where they are neither that nor a frame."""
+    with naming("X", "be a data frame or an array"):
+        return _read_rows(as_numpy(X))
+
+
+def _read_rows(X: Any) -> Any:
     if issparse(X):
         raise ValueError("The 'X' must be dense. Got a sparse array instead; use X.toarray().")
     if frame_kind(X) is None and not (hasattr(X, "shape") and hasattr(X, "dtype")):

@@ -1,0 +1,153 @@
+"""The functions that the API fuzz calls."""
+
+from __future__ import annotations
+
+import inspect
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from _fuzz_nets import MODULES
+from _fuzz_objects import TEACHERS, ensemble, fitted
+from _fuzz_subjects import ESTIMATORS, Subject
+from _fuzz_values import (
+    GOOD_X,
+    N_CLASSES,
+    N_ROWS,
+    ODD,
+    ODD_X,
+    ODD_Y,
+    WEIGHTS,
+    Pool,
+    labels,
+    plain,
+    rows,
+)
+
+import skensemble
+from skensemble import (
+    datasets,
+    inspection,
+    metrics,
+    nn,
+    ntk,
+    pruning,
+    transfer,
+)
+
+# -- functions ---------------------------------------------------------------------------------
+
+
+def _function(function: Callable[..., Any], pools: dict[str, Pool], **base: Any) -> Subject:
+    known = inspect.signature(function).parameters
+    all_pools = {name: {**ODD, **pools.get(name, {})} for name in known if name != "path"}
+    all_pools |= {"path": pools["path"]} if "path" in pools else {}
+    return Subject(function.__name__, function, base, all_pools, fits=False, weight=0.35)
+
+
+def _proba() -> np.ndarray:
+    return np.full((N_ROWS, N_CLASSES), 1 / N_CLASSES)
+
+
+def _members() -> np.ndarray:
+    return np.stack([_proba(), _proba()])
+
+
+_PROBA: Pool = {
+    "good": _proba, "members": _members, "frame": lambda: __import__("pandas").DataFrame(_proba()),
+    "nan": lambda: np.full((N_ROWS, N_CLASSES), np.nan), "fewer": lambda: _proba()[:-1],
+    "two columns": lambda: _proba()[:, :2], "negative": lambda: -_proba(),
+    "logits": lambda: 9 * _proba(), "none": lambda: _proba()[:0], "1-D": lambda: _proba()[:, 0],
+    "strings": lambda: _proba().astype(str), "4-D": lambda: _members()[None],
+    "one member": lambda: _members()[:1], "no member": lambda: _members()[:0],
+}  # fmt: skip
+_LABELS: Pool = {"good": lambda: [0, 1, 2], "more": lambda: [0, 1, 2, 3], "fewer": lambda: [0, 1],
+                 "twice": lambda: [0, 1, 1], "words": lambda: ["a", "b", "c"]}  # fmt: skip
+_MODULES: Pool = {**MODULES, "good": lambda: torch.nn.Linear(4, 3)}
+_ROWS: Pool = {**GOOD_X, **ODD_X}
+_TRUE: Pool = {**ODD_Y, "good": labels}
+_MADE: dict[str, Any] = {}
+
+
+def fitted_ensemble() -> Any:
+    """Return one fitted ensemble that functions are given, and that they must leave alone."""
+    if "ensemble" not in _MADE:
+        _MADE["ensemble"] = fitted(ensemble())
+    return _MADE["ensemble"]
+
+
+def saved() -> str:
+    """Return the path of a file."""
+    if "file" not in _MADE:
+        _MADE["file"] = str(Path(tempfile.mkdtemp()) / "file")
+        fitted_ensemble().save(_MADE["file"])
+    return str(_MADE["file"])
+
+
+def _other_file() -> str:
+    path = Path(saved()).with_name("other")
+    path.write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00{}      ")
+    return str(path)
+
+
+def _cut_file() -> str:
+    path = Path(saved()).with_name("cut")
+    path.write_bytes(Path(saved()).read_bytes()[:-7])
+    return str(path)
+
+
+_FILES: Pool = {"good": saved, "missing": lambda: "/nowhere/file", "other": _other_file,
+                "cut": _cut_file}  # fmt: skip
+_SMALL = {"n_samples": 20, "n_classes": 3}
+_ENSEMBLES = {**TEACHERS, "good": fitted_ensemble}
+FUNCTIONS: list[Subject] = [
+    _function(metrics.disagreement, {"members": _PROBA}, members=_members),
+    _function(metrics.pairwise_kl, {"members": _PROBA}, members=_members),
+    _function(metrics.expected_calibration_error,
+              {"y_true": _TRUE, "y_proba": _PROBA, "labels": _LABELS},
+              y_true=labels, y_proba=_proba),
+    _function(metrics.negative_log_likelihood,
+              {"y_true": _TRUE, "y_proba": _PROBA, "labels": _LABELS},
+              y_true=labels, y_proba=_proba),
+    _function(metrics.retention,
+              {"y_true": _TRUE, "student_proba": _PROBA, "teacher_proba": _PROBA,
+               "plain_proba": _PROBA, "labels": _LABELS, "sample_weight": WEIGHTS},
+              y_true=labels, student_proba=_proba, teacher_proba=_proba, plain_proba=_proba,
+              n_bootstrap=9),
+    _function(metrics.surplus, {}, self_distilled=0.8, finetuned=0.7, unpruned_distilled=0.9,
+              unpruned=0.8),
+    _function(inspection.learned_views, {"estimator": _ENSEMBLES, "features": _ROWS},
+              estimator=fitted_ensemble, features=lambda: np.ones((3, 2, 4))),
+    _function(pruning.prune_ensemble,
+              {"ensemble": _ENSEMBLES, "X_val": _ROWS, "y_val": _TRUE, "sample_weight": WEIGHTS,
+               "method": plain(greedy="greedy", random="random")},
+              ensemble=fitted_ensemble, X_val=rows, y_val=labels),
+    _function(skensemble.load, {"path": _FILES, "module": _MODULES}, path=saved),
+    _function(datasets.make_labelled_gaussian, {"shape": plain(one=4, two=(2, 2))}, **_SMALL,
+              shape=(1, 2, 2)),
+    _function(datasets.make_multiview_classification, {}, **_SMALL, patch_dim=40),
+    _function(datasets.load_cifar, {"name": plain(ten="cifar10")}, name="cifar10",
+              root="/nowhere"),
+    _function(nn.quantile_bins, {"X": _ROWS}, X=rows),
+    _function(nn.gradient_descent, {"module": _MODULES}),
+    _function(ntk.empirical_ntk,
+              {"module": _MODULES, "X1": _ROWS, "X2": _ROWS,
+               "outputs": plain(full="full", trace="trace")},
+              module=lambda: torch.nn.Linear(4, 3), X1=lambda: rows().astype(np.float32)),
+    _function(ntk.kernel_operator, {"module": _MODULES, "X": _ROWS},
+              module=lambda: torch.nn.Linear(4, 3), X=lambda: rows().astype(np.float32)),
+]  # fmt: skip
+for _sampler in (transfer.Interpolate, transfer.Mixup, transfer.Munge, transfer.Noise):
+    _one = _function(_sampler().sample, {"X": _ROWS}, X=rows, n=5, random_state=0)
+    _one.name = f"{_sampler.__name__}.sample"
+    FUNCTIONS.append(_one)
+BIG = ("1e30", "1e300", "inf")  # numbers of rows that no memory holds
+for _one in FUNCTIONS:
+    for _name, _pool in _one.pools.items():
+        _one.pools[_name] = {
+            key: _pool[key] for key in _pool if key not in BIG or "n_" not in _name
+        }
+SUBJECTS = [*ESTIMATORS, *FUNCTIONS]
