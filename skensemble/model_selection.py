@@ -15,11 +15,12 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.utils import indexable
 
-from skensemble._base.checks import check_labels
+from skensemble._arguments import as_numpy, naming
 from skensemble._base.classifier import BaseNetworkClassifier
 from skensemble._fits.given import Given, Steps
 from skensemble._fits.prepared import Prepared, estimator_key, offered, rows_key
 from skensemble._fits.running import fit_together
+from skensemble._private import check_y
 from skensemble._records.fingerprint import data_of, told
 from skensemble._records.folder import CHECKPOINT, opened
 
@@ -173,7 +174,8 @@ class _StackedSearch:
             search._run_search(evaluate_candidates, callback_ctx=callback_ctx)
             return
         under_way.in_turn.close()  # scikit-learn's loop is made; what trains uses all workers
-        check_labels(under_way.y, _n_rows(under_way.X), self)
+        with naming("y", "be one label a row"):
+            check_y(as_numpy(under_way.y), estimator=self)
 
         def evaluate(candidates: Any, cv: Any = None, **more: Any) -> Any:
             candidates = list(candidates)

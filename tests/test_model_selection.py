@@ -94,9 +94,9 @@ def spy_on_stacks(monkeypatch):
     sizes = []
     train = _sharding.train_shard
 
-    def spy(job, members, device):
+    def spy(job, members, *more):
         sizes.append(len(members))
-        return train(job, members, device)
+        return train(job, members, *more)
 
     monkeypatch.setattr(_sharding, "train_shard", spy)
     return sizes
