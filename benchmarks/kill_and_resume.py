@@ -20,6 +20,7 @@ import hashlib
 import os
 import pickle
 import signal
+import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -225,7 +226,8 @@ def cost(name: str, rounds: int) -> dict[str, Any]:
             with tempfile.TemporaryDirectory() as place:
                 ratios[label].append(fit(name, Path(place), every)[1] / plain)
                 size = sum(path.stat().st_size for path in Path(place).rglob("*") if path.is_file())
-    return {"name": name, "folder_bytes": size, "ratios": ratios}
+    median = {label: statistics.median(each) for label, each in ratios.items()}
+    return {"name": name, "folder_bytes": size, "ratios": ratios, "median": median}
 
 
 def main() -> None:
