@@ -1,7 +1,6 @@
 """Every kind of estimator that a file can hold, small: what files are mutated, and kept, of.
 
-Each maker returns a fitted estimator and rows to ask it about. All of them take about half a
-minute on one core.
+Each maker returns a fitted estimator and rows to ask it about; all of them take some seconds.
 """
 
 from __future__ import annotations
@@ -67,7 +66,7 @@ def net(module: Any = MLP, **kwargs: Any) -> NeuralNetClassifier:
 
 @kind
 def network() -> tuple[Any, Any]:
-    """One network of named columns and labels that are strings, on mixed rows."""
+    """Make one network of named columns and labels that are strings, on mixed rows."""
     X = pd.DataFrame(ROWS, columns=["a", "b", "c", "d"])
     weight = {"setosa": 1.0, "versicolor": 2.0, "virginica": 1.5}
     made = NetworkClassifier(
@@ -79,7 +78,7 @@ def network() -> tuple[Any, Any]:
 
 @kind
 def double() -> tuple[Any, Any]:
-    """One network in float64, with the weights of a criterion and two optimiser settings."""
+    """Make one network in float64, with the weights of a criterion and two optimiser settings."""
     X = ROWS.astype(np.float64)
     recipe = net(
         module__activation="tanh", module__normalize=([0.1] * 4, [1.1] * 4),
@@ -91,7 +90,7 @@ def double() -> tuple[Any, Any]:
 
 @kind
 def ensemble() -> tuple[Any, Any]:
-    """Members that were held out in turn, with a temperature."""
+    """Hold folds out of members in turn, and find a temperature."""
     made = DeepEnsembleClassifier(
         net(), 4, averaging="logit", cross_fit=2, calibrate=True, random_state=0
     )
@@ -100,7 +99,7 @@ def ensemble() -> tuple[Any, Any]:
 
 @kind
 def grown() -> tuple[Any, Any]:
-    """Members of two recipes, after a warm start."""
+    """Make members of two recipes, by a warm start."""
     made = DeepEnsembleClassifier(net(), 1, warm_start=True, random_state=0).fit(ROWS, LABELS)
     made.set_params(n_estimators=2, estimator__module__hidden=(4, 3), estimator__lr=0.01)
     return made.fit(ROWS, LABELS), ROWS
@@ -108,14 +107,14 @@ def grown() -> tuple[Any, Any]:
 
 @kind
 def channels() -> tuple[Any, Any]:
-    """Members that see parts of the columns."""
+    """Let members see parts of the columns."""
     made = DeepEnsembleClassifier(net(), 2, channel_splits=2, averaging="vote", random_state=0)
     return made.fit(ROWS, LABELS), ROWS
 
 
 @kind
 def table() -> tuple[Any, Any]:
-    """A raw table, with all that rules choose for it but for the width, which makes large files."""
+    """Read a raw table, with all that rules choose for it but for the width, for small files."""
     narrow = Recipe(module=None, module_kwargs={"hidden": (5,)})
     made = DeepEnsembleClassifier(narrow, 2, cross_fit=2, random_state=0).fit(TABLE, NAMES)
     for one in (made, *made):
@@ -125,7 +124,7 @@ def table() -> tuple[Any, Any]:
 
 @kind
 def tabular() -> tuple[Any, Any]:
-    """A network with bins and embedded codes, with residual blocks."""
+    """Make a network with bins and embedded codes, with residual blocks."""
     X = np.hstack([ROWS, np.arange(48)[:, None] % 5]).astype(np.float32)
     recipe = net(
         TabularNet, module__hidden=(6,), module__cardinalities=(5,), module__category_size=2,
@@ -137,7 +136,7 @@ def tabular() -> tuple[Any, Any]:
 
 @kind
 def periodic() -> tuple[Any, Any]:
-    """A network with periodic embeddings, in reduced precision."""
+    """Make a network with periodic embeddings, in reduced precision."""
     recipe = net(
         TabularNet, module__hidden=(6,), module__embedding="periodic",
         module__n_frequencies=2, module__embedding_size=2,
@@ -148,7 +147,7 @@ def periodic() -> tuple[Any, Any]:
 
 @kind
 def images() -> tuple[Any, Any]:
-    """A residual network on images of bytes."""
+    """Learn images of bytes by a residual network."""
     X = (IMAGES * 255).astype(np.uint8)
     recipe = net(CifarResNet, module__width=2, module__depth=8)
     made = NetworkClassifier(recipe, augmentation=["crop-flip", "cutout"], random_state=0)
@@ -157,14 +156,14 @@ def images() -> tuple[Any, Any]:
 
 @kind
 def batch() -> tuple[Any, Any]:
-    """Members that share their weights."""
+    """Let members share their weights."""
     made = BatchEnsembleClassifier(net(), 2, averaging="logit", random_state=0)
     return made.fit(ROWS, LABELS), ROWS
 
 
 @kind
 def merged() -> tuple[Any, Any]:
-    """Members that were merged into one network."""
+    """Merge members into one network."""
     made = BatchEnsembleClassifier(
         net(), 2, init="normal", decay_to=1, merge="rank-mean", random_state=0
     )
@@ -173,7 +172,7 @@ def merged() -> tuple[Any, Any]:
 
 @kind
 def distilled() -> tuple[Any, Any]:
-    """Students of an ensemble, with objects for all that can be one."""
+    """Teach students of an ensemble, with objects for all that can be one."""
     made = DistilledClassifier(
         DeepEnsembleClassifier(net(), 2), net(), objective=TruncatedTerm(tau=0.5),
         perturbation=ODS(0.1), n_students=2, random_state=0, report=2,
@@ -183,7 +182,7 @@ def distilled() -> tuple[Any, Any]:
 
 @kind
 def transferred() -> tuple[Any, Any]:
-    """A student of rows that were made for it."""
+    """Teach a student on rows that were made for it."""
     made = DistilledClassifier(
         NetworkClassifier(net()), net(), transfer=Munge(), transfer_size=1.0, random_state=0
     )
@@ -192,7 +191,7 @@ def transferred() -> tuple[Any, Any]:
 
 @kind
 def one_to_one() -> tuple[Any, Any]:
-    """A student whose members share their weights."""
+    """Teach a student whose members share their weights."""
     made = DistilledClassifier(
         DeepEnsembleClassifier(net(), 2), BatchEnsembleClassifier(net(), 2), random_state=0
     )
@@ -201,30 +200,28 @@ def one_to_one() -> tuple[Any, Any]:
 
 @kind
 def generations() -> tuple[Any, Any]:
-    """Networks that were taught by themselves."""
+    """Teach a network by itself."""
     made = SelfDistiller(net(), 1, average_generations=True, random_state=0)
     return made.fit(ROWS, LABELS), ROWS
 
 
 @kind
 def kernel() -> tuple[Any, Any]:
-    """Linearised networks."""
+    """Fit linearised networks."""
     made = NTKClassifier(net(), n_estimators=2, reg="loo", random_state=0)
     return made.fit(ROWS, LABELS), ROWS
 
 
 @kind
 def kernel_sum() -> tuple[Any, Any]:
-    """Linearised networks that were fitted together, in all outputs' gradients."""
-    made = NTKClassifier(
-        net(), features="ntk-prime", n_estimators=2, combine="sum", random_state=0
-    )
+    """Fit linearised networks together, in all outputs' gradients."""
+    made = NTKClassifier(net(), features="ntk-prime", n_estimators=2, combine="sum", random_state=0)
     return made.fit(ROWS, LABELS), ROWS
 
 
 @kind
 def kernel_rows() -> tuple[Any, Any]:
-    """A linearised network that predicts through its training rows."""
+    """Make a linearised network that predicts through its training rows."""
     from skensemble.ntk import classifier
 
     folded, classifier._FOLDED = classifier._FOLDED, 0
@@ -236,7 +233,7 @@ def kernel_rows() -> tuple[Any, Any]:
 
 @kind
 def pruned() -> tuple[Any, Any]:
-    """A narrower network, taught by the one it was."""
+    """Make a narrower network, taught by the one it was."""
     made = PrunedClassifier(
         net(module__hidden=(8, 6)), keep=0.5, finetune=2, distill=DistilledClassifier(),
         random_state=0,
@@ -246,7 +243,7 @@ def pruned() -> tuple[Any, Any]:
 
 @kind
 def masked() -> tuple[Any, Any]:
-    """An ensemble in which single weights are zero."""
+    """Make an ensemble in which single weights are zero."""
     inner = DeepEnsembleClassifier(net(), 2)
     made = PrunedClassifier(inner, method="magnitude", keep=0.5, finetune=1, random_state=0)
     return made.fit(ROWS, LABELS), ROWS
@@ -254,7 +251,7 @@ def masked() -> tuple[Any, Any]:
 
 @kind
 def pruned_images() -> tuple[Any, Any]:
-    """Batch normalisation that selects channels."""
+    """Let batch normalisation select channels."""
     recipe = net(PreActResNet, module__width=2, module__depth=11, max_epochs=1)
     made = PrunedClassifier(recipe, method="slimming", keep=0.7, finetune=1, random_state=0)
     return made.fit(IMAGES, KINDS_OF_IMAGES), IMAGES
@@ -262,7 +259,7 @@ def pruned_images() -> tuple[Any, Any]:
 
 @kind
 def dense_images() -> tuple[Any, Any]:
-    """Feature maps that many layers read, cut."""
+    """Cut feature maps that many layers read."""
     recipe = net(
         DenseNet, module__depth=10, module__growth=2, module__bottleneck=True, max_epochs=1
     )

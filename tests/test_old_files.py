@@ -41,8 +41,6 @@ def test_a_file_of_format_2_predicts_what_it_did(name):
     np.testing.assert_allclose(fitted.predict_proba(rows_of(told)), told["proba"], atol=atol)
 
 
-@pytest.mark.parametrize(
-    ("folder", "names"), [(FOLDER, EXPECTED["proba"]), (FOLDER_2, EXPECTED_2)]
-)
+@pytest.mark.parametrize(("folder", "names"), [(FOLDER, EXPECTED["proba"]), (FOLDER_2, EXPECTED_2)])
 def test_every_file_is_expected_to_say_something(folder, names):
     assert {path.stem for path in folder.glob("*.skensemble")} == set(names)
