@@ -14,6 +14,7 @@ from skensemble import (
     transfer as transfer,
 )
 from skensemble._base.errors import MemberDivergedError
+from skensemble._files.errors import FileError
 from skensemble._files.states import load
 from skensemble.distillation.classifier import DistilledClassifier
 from skensemble.distillation.committee import TeacherCommittee
@@ -32,6 +33,7 @@ __all__ = [
     "BatchEnsembleClassifier",
     "DeepEnsembleClassifier",
     "DistilledClassifier",
+    "FileError",
     "MemberDivergedError",
     "NTKClassifier",
     "NetworkClassifier",

@@ -30,6 +30,7 @@ from skensemble._recipes.recipe import Recipe
 from skensemble._recipes.wraps import Channels
 from skensemble._seeding import Purpose, member_seed, purpose_seed, root_seed
 from skensemble.ensembles.left_out import (
+    FOUND,
     left_out_proba,
     left_out_temperature,
     require_calibration,
@@ -150,7 +151,7 @@ class DeepEnsembleClassifier(FusedMembers):
 
     _averagings = ("auto", *AVERAGING)
     _members_attribute = "estimators_"
-    _found = ("_root", "_numbers", "_n_folds", "temperature_", "oof_score_")
+    _found: ClassVar[dict[str, Any]] = FOUND
     _n_folds: Any = None
     _takes_other_rows = True
     _parameter_constraints: ClassVar[dict[str, Any]] = {
