@@ -67,10 +67,12 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         # Not in the folder of temporary files: only within one file system a rename is at once.
         temporary = target.parent / f".{secrets.token_hex(8)}.tmp"
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        # Of a new file as the umask has it; some writers make the file anew, for its owner alone.
+        mode = (target if target.exists() else temporary).stat().st_mode
     try:
         with _named(path):
             yield temporary
-            _finish(temporary, target)
+            _finish(temporary, target, stat.S_IMODE(mode))
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
@@ -89,10 +91,9 @@ def _target(path: Any) -> Path:
     return target
 
 
-def _finish(temporary: Path, target: Path) -> None:
-    """Sync, take the mode that was there, and rename."""
-    if target.exists():
-        os.chmod(temporary, stat.S_IMODE(target.stat().st_mode))
+def _finish(temporary: Path, target: Path, mode: int) -> None:
+    """Set the mode, sync, and rename."""
+    os.chmod(temporary, mode)
     _sync(temporary, os.O_RDWR)
     os.replace(temporary, target)
     if os.name == "posix":  # elsewhere a folder cannot be opened
