@@ -70,13 +70,18 @@ def test_file_and_folder_are_synced_before_and_after_the_rename(tmp_path, monkey
     assert os.path.samestat(folder, tmp_path.stat())
 
 
+def write_half(path, kind):
+    with replacing(path) as temporary:
+        temporary.write_text("half")
+        raise kind
+
+
 def test_what_was_there_stays_if_anything_fails(tmp_path):
     path = tmp_path / "file"
     path.write_text("before")
     for kind in (KeyboardInterrupt, ValueError):
-        with pytest.raises(kind), replacing(path) as temporary:
-            temporary.write_text("half")
-            raise kind
+        with pytest.raises(kind):
+            write_half(path, kind)
     assert (names(tmp_path), path.read_text()) == (["file"], "before")
 
 

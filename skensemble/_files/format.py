@@ -97,8 +97,10 @@ def _header(metadata: dict[str, str]) -> dict[str, Any]:
         raise must(_KEY, f"at most {_LONGEST} characters long", len(told))
     try:
         about = json.loads(told, object_pairs_hook=_once)
+    except Misfit:
+        raise
     except (ValueError, RecursionError) as error:
-        raise error if isinstance(error, Misfit) else _not_ours(error) from error
+        raise _not_ours(error) from error
     require_plain(about)
     if not isinstance(about, dict):
         raise _not_ours(f"its header is a {type(about).__name__}")
