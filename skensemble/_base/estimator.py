@@ -33,6 +33,7 @@ from skensemble._files.checks import Check, partial
 from skensemble._files.format import State
 from skensemble._files.recipes import is_ours
 from skensemble._fits.given import Given, Steps
+from skensemble._recipes.plain import full_state, plain_state
 from skensemble._recipes.reading import read_recipe
 from skensemble._recipes.recipe import Recipe, run_networks
 from skensemble._tables.preprocessor import TablePreprocessor
@@ -253,6 +254,16 @@ class BaseNetworks(BaseEstimator, ABC):
             takes = tags.input_tags
             takes.allow_nan = takes.string = takes.categorical = True
         return tags
+
+    # -- pickles ---------------------------------------------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state, in which recipes are words and arrays of NumPy."""
+        return plain_state(super().__getstate__())
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take the state back."""
+        super().__setstate__(full_state(state))
 
     # -- files ---------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,7 +27,7 @@ from skensemble._files.recipes import (
 )
 from skensemble._files.registry import class_of
 from skensemble._files.schema import array_of
-from skensemble._files.weights import check_weights, require_members
+from skensemble._files.weights import check_values, check_weights, require_members
 from skensemble._forgotten import ForgottenRecipe
 from skensemble._parameters import Parameters
 from skensemble._private import validate_parameter_constraints
@@ -40,8 +41,8 @@ def plain_params(params: dict[str, Any]) -> dict[str, Any]:
     params = dict(params)
     if "augmentation" in params:
         params["augmentation"] = describe_augmentation(params["augmentation"])
-    if not isinstance(params.get("random_state"), (int, type(None))):
-        params["random_state"] = None
+    if "random_state" in params:
+        params["random_state"] = _plain_seed(params["random_state"])
     if isinstance(params.get("class_weight"), dict):
         labels = list(params["class_weight"])
         values = list(params["class_weight"].values())
@@ -49,6 +50,11 @@ def plain_params(params: dict[str, Any]) -> dict[str, Any]:
     for name, value in params.items():
         to_json(value, f"the parameter {name!r}")
     return params
+
+
+def _plain_seed(seed: Any) -> int | None:
+    """Return a seed as JSON has it; a generator, which no file holds, is None."""
+    return int(seed) if isinstance(seed, numbers.Integral) else None
 
 
 def params_of(about: dict[str, Any]) -> dict[str, Any]:
@@ -78,6 +84,9 @@ def to_state(estimator: Any) -> State:
             "use pickle or joblib."
         )
     states = [member.module_.state_dict() for member in members]
+    for number, (member, state) in enumerate(zip(members, states, strict=True)):
+        with within(f"save() cannot write members[{number}]"):
+            check_values(member.module_, state, is_ours(member._recipe.module))
     tensors = {
         f"{number}/{name}": value.detach().cpu().contiguous().clone()
         for number, state in enumerate(states)
@@ -100,7 +109,7 @@ def to_state(estimator: Any) -> State:
         "found": {
             name: getattr(estimator, name) for name in estimator._found if hasattr(estimator, name)
         },
-        "seeds": [member.random_state for member in members],
+        "seeds": [_plain_seed(member.random_state) for member in members],
         "histories": [member.history_ for member in members],
         "versions": [versions(state) for state in states],
         "extra": [plain_extra(extra_state(state)) for state in states],

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import skensemble.nn as architectures
-from skensemble._files.errors import Misfit, within
+from skensemble._files.errors import Misfit, must, within
 from skensemble._files.format import is_json, plain_array, to_json
 from skensemble._files.schema import array_of
 from skensemble._forgotten import ForgottenRecipe
@@ -162,6 +162,7 @@ def _architectures(names: list[str], numbers: list[int], module: Any) -> list[An
 def recipe_of(about: dict[str, Any], module: Any) -> Recipe:
     """Rebuild a recipe of a known architecture."""
     weight = about["class_weight"]
+    table = None if about["table"] is None else _table(about)
     training = TrainingSettings(
         class_weight=None if weight is None else torch.tensor(weight),
         optimizer=_OPTIMIZERS.get(about["optimizer"], torch.optim.Adam),
@@ -174,7 +175,7 @@ def recipe_of(about: dict[str, Any], module: Any) -> Recipe:
         training=training,
         wraps=rebuild_wraps(about["wraps"]),
         dtype=_DTYPES[about["dtype"]],
-        table=None if about["table"] is None else _table(about["table"]),
+        table=table,
         **_plain(Recipe, about),
     )
 
@@ -185,9 +186,21 @@ def _describe_table(table: TablePreprocessor) -> dict[str, Any]:
 
 
 def _table(about: dict[str, Any]) -> TablePreprocessor:
+    """Rebuild what reads a recipe's table, which must put out what its network takes."""
+    told = about["table"]
     with within("table"):
-        arrays = {name: array_of(values) for name, values in about["arrays"].items()}
-        return TablePreprocessor._from_state(about, arrays)
+        arrays = {name: array_of(values) for name, values in told["arrays"].items()}
+        table = TablePreprocessor._from_state(told, arrays)
+    layout: dict[str, Any] = {**table.layout_}
+    layout["cardinalities"] = list(layout["cardinalities"])
+    n_out = layout["numeric"] + layout["flags"] + len(layout["cardinalities"])
+    if about["in_shape"] != [max(1, n_out)]:
+        raise must("in_shape", f"[{max(1, n_out)}], as the table is read", about["in_shape"])
+    for name in ("numeric", "cardinalities"):
+        told = about["module_kwargs"].get(name, layout[name])
+        if told != layout[name]:
+            raise must(f"module_kwargs.{name}", f"{layout[name]}, as the table is read", told)
+    return table
 
 
 def _plain(kind: type, about: dict[str, Any]) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def check_weights(recipe: Recipe, state: dict[str, Tensor], is_ours: bool) -> No
         with _no_larger(state):
             module = recipe.fresh().build(0)
     with within("weights"):
-        _check_values(module, state, is_ours)
+        check_values(module, state, is_ours)
         if is_ours:
             _check_like(module, state)
 
@@ -121,7 +121,7 @@ def _check_sizes(kwargs: dict[str, Any], most: int) -> None:
             raise must("", f"made of ints of at most {most}, for so few weights", one)
 
 
-def _check_values(module: nn.Module, state: dict[str, Tensor], is_ours: bool) -> None:
+def check_values(module: nn.Module, state: dict[str, Tensor], is_ours: bool) -> None:
     """Refuse weights that are no finite numbers, or so large that no output is."""
     learned = set(state) if is_ours else {name for name, _ in module.named_parameters()}
     for name in sorted(learned & set(state)):
@@ -130,8 +130,10 @@ def _check_values(module: nn.Module, state: dict[str, Tensor], is_ours: bool) ->
             continue
         most = _largest(value.dtype)
         low, high = _RANGES.get(name.rpartition(".")[2], (-most, most))
-        if not (value.isfinite().all() and (value >= low).all() and (value <= high).all()):
-            raise must(name, f"of finite numbers from {low:g} to {high:g}", "others")
+        fine = value.isfinite() & (value >= low) & (value <= high)
+        if not fine.all():
+            got = value[~fine].flatten()[0].item()
+            raise must(name, f"of finite numbers from {low:g} to {high:g}", got)
 
 
 def _largest(dtype: torch.dtype) -> float:
