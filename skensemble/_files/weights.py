@@ -21,7 +21,7 @@ from skensemble.nn._states import is_extra
 _FREE_BYTES = 1 << 28
 _TIMES_BYTES = 16
 # Tensors likewise: a depth is a short number in a file, and a loop where the module is made.
-_FREE_TENSORS = 10_000
+_FREE_TENSORS = 2_000
 _TIMES_TENSORS = 64
 # No size of ours is larger than this and than how many weights there are.
 _FREE_SIZE = 1 << 20
