@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings, strategies as st
+from nets import make_net
 from registry import cheap_net
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -397,3 +398,28 @@ def test_skops_reads_estimators_by_trusting_our_classes_alone(files, tmp_path, n
 
 def test_all_classes_that_files_hold_are_among_them(files):
     assert {type(fitted).__name__ for fitted, _ in files[1].values()} == set(_CLASSES)
+
+
+# -- modules of others -------------------------------------------------------------------------
+
+
+class Strange(torch.nn.Module):
+    """Holds what ours may not: an infinite buffer, and a negative temperature."""
+
+    def __init__(self, in_shape, n_classes):
+        super().__init__()
+        self.layer = torch.nn.Linear(in_shape[0], n_classes)
+        self.temperature = torch.nn.Parameter(torch.tensor(-1.0))
+        self.register_buffer("mask", torch.tensor(-torch.inf))
+
+    def forward(self, x):
+        assert x.shape[0] > 2  # wants rows that mean something
+        return self.layer(x) / self.temperature
+
+
+def test_modules_of_others_keep_their_freedom(tmp_path):
+    X, y = load_iris(return_X_y=True)
+    fitted = NetworkClassifier(make_net(Strange, batch_size=50), random_state=0).fit(X, y)
+    fitted.save(tmp_path / "file")
+    again = skensemble.load(tmp_path / "file", module=Strange)
+    np.testing.assert_array_equal(again.predict_proba(X), fitted.predict_proba(X))

@@ -128,18 +128,18 @@ def check_values(module: nn.Module, state: dict[str, Tensor], is_ours: bool) -> 
         value = state[name]
         if is_extra(name) or not value.is_floating_point():
             continue
-        most = _largest(value.dtype)
-        low, high = _RANGES.get(name.rpartition(".")[2], (-most, most))
+        low, high = _bounds(name, value.dtype) if is_ours else (-math.inf, math.inf)
         fine = value.isfinite() & (value >= low) & (value <= high)
         if not fine.all():
             got = value[~fine].flatten()[0].item()
             raise must(name, f"of finite numbers from {low:g} to {high:g}", got)
 
 
-def _largest(dtype: torch.dtype) -> float:
-    """Return a number of which layers in a row can multiply some and stay finite."""
+def _bounds(name: str, dtype: torch.dtype) -> tuple[float, float]:
+    """Return the range of numbers of which layers in a row can multiply some and stay finite."""
     most = torch.finfo(dtype).max
-    return most**0.4 if most > 1e30 else most
+    most = most**0.4 if most > 1e30 else most
+    return _RANGES.get(name.rpartition(".")[2], (-most, most))
 
 
 def _check_like(module: nn.Module, state: dict[str, Tensor]) -> None:
