@@ -175,6 +175,9 @@ FORGED = {
     "classes": (
         set_at("fitted", "classes", "values", to=["a", "a", "b"]), "fitted.classes", "3 different",
     ),
+    "no classes": (
+        set_at("fitted", to={"n_features_in": 4, "feature_names": []}), "fitted.classes", "there",
+    ),
     "dtype": (
         set_at("fitted", "classes", "dtype", to="<U9999999"), "fitted.classes.dtype", "characters",
     ),

@@ -24,6 +24,7 @@ from skensemble._base.states import innermost
 from skensemble._data.rows import FitData, Rows
 from skensemble._engine.members import SAMPLE_ROWS, recipe_key
 from skensemble._engine.trial import try_module
+from skensemble._files.errors import must
 from skensemble._files.format import plain_labels
 from skensemble._files.schema import array_of
 from skensemble._fits.given import Given
@@ -254,6 +255,8 @@ class BaseNetworkClassifier(ClassifierMixin, BaseNetworks):
 
     def _take_fitted(self, about: dict[str, Any]) -> None:
         super()._take_fitted(about)
+        if "classes" not in about:
+            raise must("classes", "there", None)
         self.classes_ = array_of(about["classes"])
 
     def _check_rehearsed(self, outputs: Tensor) -> None:

@@ -130,9 +130,10 @@ _PLACE = maybe(integer(0, 2**31))
 _ESTIMATOR = {
     "class": text(),
     "params": mapping(),
-    "fitted": record({
-        "n_features_in": _SIZE, "feature_names": many(text(1_000_000)), "classes": array,
-    }),
+    "fitted": record(
+        {"n_features_in": _SIZE, "feature_names": many(text(1_000_000))},
+        {"classes": array},  # which classifiers alone have, and require
+    ),
     "recipe": RECIPE,
     "module": _PLACE,
     "members": many(
@@ -178,9 +179,10 @@ def _check_fit_together(about: dict[str, Any]) -> None:
     for name in ("seeds", "histories", "versions", "extra"):
         if len(about[name]) != len(about["members"]):
             raise must(name, f"of the {len(about['members'])} members", about[name])
-    classes = fitted["classes"]["values"]
-    if len(classes) != recipe["n_outputs"] or len(set(classes)) != len(classes):
-        raise must("fitted.classes", f"{recipe['n_outputs']} different labels", classes)
+    if "classes" in fitted:
+        classes = fitted["classes"]["values"]
+        if len(classes) != recipe["n_outputs"] or len(set(classes)) != len(classes):
+            raise must("fitted.classes", f"{recipe['n_outputs']} different labels", classes)
     n_features, names = fitted["n_features_in"], fitted["feature_names"]
     if names and len(names) != n_features:
         raise must("fitted.feature_names", f"the names of {n_features} features", names)
