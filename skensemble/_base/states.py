@@ -178,7 +178,7 @@ def made(cls: Any, params: dict[str, Any], source: Any) -> Any:
 
 def require_params(estimator: Any) -> None:
     """Refuse parameters that `fit` would refuse, but for what no file holds."""
-    constraints = estimator._parameter_constraints
+    constraints = getattr(estimator, "_parameter_constraints", {})  # as scikit-learn's own check
     params = {
         name: value
         for name, value in estimator.get_params(deep=False).items()
