@@ -276,6 +276,15 @@ def test_what_could_not_predict_is_refused_at_once(files, tmp_path):
     assert_refused(path, "networks")
 
 
+@pytest.mark.parametrize(("column", "field"), [(1, "in_shape"), (4, "module_kwargs.cardinalities")])
+def test_a_table_with_a_category_less(files, tmp_path, column, field):
+    def change(about, tensors):
+        del about["recipe"]["table"]["categories"][column][0]
+
+    path = forged(files[0] / "table", tmp_path / "file", change)
+    assert_refused(path, f"members.{field}", "as the table is read")
+
+
 @pytest.mark.parametrize(
     ("field", "to", "text"),
     [
