@@ -142,7 +142,7 @@ def die_in_a_write(rng: np.random.Generator, n_writes: int) -> None:
             return write(path, tree, sync)
         write(path.with_name("whole"), tree)
         whole = path.with_name("whole").read_bytes()
-        path.with_name(f"{path.name}.part").write_bytes(whole[: int(share * len(whole))])
+        path.with_name(f".{path.name}.tmp").write_bytes(whole[: int(share * len(whole))])
         os.kill(os.getpid(), signal.SIGKILL)
         return None
 

@@ -15,6 +15,7 @@ from skensemble import (
 )
 from skensemble._base.errors import MemberDivergedError
 from skensemble._engine.lost import WorkerLostError
+from skensemble._files.errors import FileError
 from skensemble._files.states import load
 from skensemble._records.folder import Checkpoint
 from skensemble.distillation.classifier import DistilledClassifier
@@ -35,6 +36,7 @@ __all__ = [
     "Checkpoint",
     "DeepEnsembleClassifier",
     "DistilledClassifier",
+    "FileError",
     "MemberDivergedError",
     "NTKClassifier",
     "NetworkClassifier",

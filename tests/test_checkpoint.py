@@ -444,7 +444,7 @@ from sklearn.datasets import load_digits
 from skorch import NeuralNetClassifier
 from skensemble import Checkpoint, DeepEnsembleClassifier, DistilledClassifier
 from skensemble.nn import MLP
-import skensemble._records.file as file
+import skensemble._records.atomic as atomic
 
 X, y = load_digits(return_X_y=True)
 X, y = X[:200] / 16, y[:200]
@@ -458,7 +458,7 @@ def counted(*args):
         os.kill(os.getpid(), 9)
     replace(*args)
 
-file.os.replace = counted
+atomic.os.replace = counted
 net = NeuralNetClassifier(MLP, criterion=torch.nn.CrossEntropyLoss, max_epochs=4)
 teacher = DeepEnsembleClassifier(net, n_estimators=2)
 kept = Checkpoint(sys.argv[1], every=1)
@@ -480,5 +480,7 @@ def test_killed_while_it_writes(tmp_path):
     assert whole.returncode == 0, whole.stderr
     n_writes = int(whole.stdout)
     assert start("killed", n_writes // 2).returncode == -signal.SIGKILL
+    assert list((tmp_path / "killed").rglob("*.tmp"))
     assert start("killed", 0).returncode == 0
     assert np.array_equal(np.load(tmp_path / "whole.npy"), np.load(tmp_path / "killed.npy"))
+    assert not list((tmp_path / "killed").rglob("*.tmp"))

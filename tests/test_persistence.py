@@ -31,6 +31,8 @@ from skensemble import (
     PrunedClassifier,
     SelfDistiller,
 )
+from skensemble._files import digest
+from skensemble._files.errors import FileError
 from skensemble.distillation.teachers import Teacher
 from skensemble.nn import CifarResNet
 from skensemble.objectives import LabelTerm
@@ -179,21 +181,32 @@ def test_files_that_are_none_of_ours(tmp_path):
         skensemble.load(tmp_path / "nothing")
 
 
+def read_about(path):
+    """Return what a file says of its estimator."""
+    with safe_open(path, "pt") as file:
+        return json.loads(file.metadata()["skensemble"])
+
+
+def resave(path, about, tensors):
+    """Write a file as somebody would who knows how its digest is made."""
+    metadata = {"skensemble": json.dumps(about), digest.KEY: digest.EMPTY}
+    save_file(tensors, path, metadata=metadata)
+    digest.seal(path)
+
+
 def tampered(tmp_path, change):
     """Save, change the description and the tensors, and write again."""
     path = tmp_path / "file"
     NetworkClassifier(cheap_net(), random_state=0).fit(X, Y).save(path)
-    with safe_open(path, "pt") as file:
-        about = json.loads(file.metadata()["skensemble"])
-    tensors = load_file(path)
+    about, tensors = read_about(path), load_file(path)
     change(about, tensors)
-    save_file(tensors, path, metadata={"skensemble": json.dumps(about)})
+    resave(path, about, tensors)
     return path
 
 
 def test_format_of_the_future(tmp_path):
-    path = tampered(tmp_path, lambda about, _: about.update(format=3))
-    with pytest.raises(ValueError, match="must have format 1 or 2"):
+    path = tampered(tmp_path, lambda about, _: about.update(format=4))
+    with pytest.raises(FileError, match="format: It must have format 1, 2 or 3. Got 4"):
         skensemble.load(path)
 
 
@@ -209,7 +222,7 @@ def test_weights_that_are_missing_or_misshapen(tmp_path):
     with pytest.raises(ValueError, match="do not fit"):
         skensemble.load(path)
     path = tampered(tmp_path, lambda _, t: t.update({"0/layers.1.bias": torch.zeros(2)}))
-    with pytest.raises(ValueError, match="do not fit"):
+    with pytest.raises(FileError, match=r"members\[0\].weights.layers.1.bias: It does not fit"):
         skensemble.load(path)
 
 
@@ -385,10 +398,9 @@ def test_a_recipe_that_no_member_has(tmp_path):
 def test_files_with_one_recipe_for_all_are_still_read(fitted, tmp_path):
     ensemble, frame = fitted
     ensemble.save(tmp_path / "file")
-    with safe_open(tmp_path / "file", "pt") as file:
-        about = json.loads(file.metadata()["skensemble"])
+    about, tensors = read_about(tmp_path / "file"), load_file(tmp_path / "file")
     del about["members"], about["module"]
-    tensors = load_file(tmp_path / "file")
+    about["format"] = 2
     save_file(tensors, tmp_path / "old", metadata={"skensemble": json.dumps(about)})
     again = skensemble.load(tmp_path / "old")
     np.testing.assert_array_equal(again.predict_proba(frame), ensemble.predict_proba(frame))
@@ -627,14 +639,12 @@ def test_a_file_names_no_folder_of_pickles(make, tmp_path):
     folder = tmp_path / "memory"
     fitted = make().set_params(memory=str(folder)).fit(X, Y)
     fitted.save(tmp_path / "file")
-    with safe_open(tmp_path / "file", "pt") as file:
-        about = json.loads(file.metadata()["skensemble"])
-    tensors = load_file(tmp_path / "file")
+    about, tensors = read_about(tmp_path / "file"), load_file(tmp_path / "file")
     assert str(folder) not in json.dumps(about)
     for output in folder.rglob("output.pkl"):  # of the fits that this estimator would ask for
         output.write_bytes(pickle.dumps(Trap(tmp_path / "sprung")))
     named = _everywhere(about, "memory", str(folder))
-    save_file(tensors, tmp_path / "trap", metadata={"skensemble": json.dumps(named)})
+    resave(tmp_path / "trap", named, tensors)
     loaded = skensemble.load(tmp_path / "trap")
     assert loaded.memory is None
     name = "teacher" if isinstance(loaded, DistilledClassifier) else "estimator"

@@ -107,7 +107,8 @@ def test_a_recipe_comes_back_from_its_description():
         iterator_train__drop_last=True, max_epochs=7,
     )  # fmt: skip
     recipe = read_recipe(net).bind(X, 3).wrapped(Channels(1, 2), Cut({"a": {"out": [0, 2]}}))
-    about = {"recipe": describe_recipe(recipe, net), "seeds": [0]}
+    entry = {"recipe": {}, "params": {}, "module": 0}
+    about = {"recipe": describe_recipe(recipe, net), "module": 0, "members": [entry]}
     found, (member,), _ = read_recipes(about, None)
     assert describe_recipe(member, net) == describe_recipe(found, net) == about["recipe"]
     assert member.wraps == recipe.wraps

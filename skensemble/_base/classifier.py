@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from sklearn.base import ClassifierMixin
 from torch import Tensor
 
@@ -23,7 +24,9 @@ from skensemble._base.states import innermost
 from skensemble._data.rows import FitData, Rows
 from skensemble._engine.members import SAMPLE_ROWS, recipe_key
 from skensemble._engine.trial import try_module
-from skensemble._files.format import array_of, plain_labels
+from skensemble._files.errors import must
+from skensemble._files.format import plain_labels
+from skensemble._files.schema import array_of
 from skensemble._fits.given import Given
 from skensemble._recipes.reading import read_recipe
 from skensemble._recipes.recipe import Recipe
@@ -253,4 +256,16 @@ class BaseNetworkClassifier(ClassifierMixin, BaseNetworks):
 
     def _take_fitted(self, about: dict[str, Any]) -> None:
         super()._take_fitted(about)
+        if "classes" not in about:
+            raise must("classes", "there", None)
         self.classes_ = array_of(about["classes"])
+
+    def _check_rehearsed(self, outputs: Tensor) -> None:
+        with torch.inference_mode():
+            proba, score = self._fuse_proba(outputs), self._fuse_score(outputs)
+        shape = (2, len(self.classes_))
+        if tuple(proba.shape) != shape or tuple(score.shape) != shape:
+            raise ValueError(
+                f"The networks must return a number for each of the {shape[1]} classes. Got "
+                f"{tuple(outputs.shape)} for two rows instead."
+            )

@@ -31,8 +31,11 @@ from skensemble._base.checks import (
 )
 from skensemble._base.states import from_state, innermost, params_of, plain_params, to_state
 from skensemble._data.rows import Rows
+from skensemble._files.checks import Check, partial
 from skensemble._files.format import State
+from skensemble._files.recipes import is_ours
 from skensemble._fits.given import Given, Steps
+from skensemble._recipes.plain import full_state, plain_state
 from skensemble._recipes.reading import read_recipe
 from skensemble._recipes.recipe import Recipe, run_networks
 from skensemble._tables.preprocessor import TablePreprocessor
@@ -41,6 +44,8 @@ from skensemble._tables.preprocessor import TablePreprocessor
 # convolutional network are some fifty times as many.
 _CHUNK_NUMBERS = {"cpu": 1 << 18, "cuda": 1 << 22}
 _CHUNK_ROWS = 4096
+# Numbers of a row up to which what was loaded predicts one: more would cost as much as loading.
+_MOST_REHEARSED = 1 << 16
 
 
 class BaseNetworks(BaseEstimator, ABC):
@@ -56,8 +61,8 @@ class BaseNetworks(BaseEstimator, ABC):
         The parameter that holds what the user gave as the recipe.
     _members_attribute : str or None
         Where its fitted networks are; None for an estimator that is its own network.
-    _found : tuple of str
-        What `fit` found out and no network holds, as JSON says it.
+    _found : dict of str to check
+        What `fit` found out and no network holds, as JSON says it, and what it may be.
     _learns_targets : bool
         Whether it is fitted in closed form to targets, and not batch by batch.
     """
@@ -66,7 +71,7 @@ class BaseNetworks(BaseEstimator, ABC):
     _table: Any = None
     _recipe_parameter: ClassVar[str] = "estimator"
     _members_attribute: ClassVar[str | None] = None
-    _found: ClassVar[tuple[str, ...]] = ()
+    _found: ClassVar[dict[str, Check]] = {}
     _shared: ClassVar[tuple[str, ...]] = ("n_features_in_", "feature_names_in_")
     _learns_targets: ClassVar[bool] = False
     # Whether it reads raw tables and chooses by rules where the user gave no recipe.
@@ -255,6 +260,16 @@ class BaseNetworks(BaseEstimator, ABC):
             takes.allow_nan = takes.string = takes.categorical = True
         return tags
 
+    # -- pickles ---------------------------------------------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state, in which recipes are words and arrays of NumPy."""
+        return plain_state(super().__getstate__())
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take the state back."""
+        super().__setstate__(full_state(state))
+
     # -- files ---------------------------------------------------------------------------
 
     def _plain_params(self) -> dict[str, Any]:
@@ -279,16 +294,27 @@ class BaseNetworks(BaseEstimator, ABC):
         if about["feature_names"]:
             self.feature_names_in_ = np.array(about["feature_names"], dtype=object)
 
-    def _take_found(self, found: dict[str, Any], path: Any) -> None:
+    def _take_found(self, found: dict[str, Any]) -> None:
         """Take what `fit` found out; a file may name nothing else."""
-        strange = sorted(set(found) - set(self._found))
-        if strange:
-            raise ValueError(
-                f"{path} must say of a {type(self).__name__} what it can hold, {self._found}. Got "
-                f"{strange[0]!r} too; a newer skensemble may read it."
-            )
+        partial(self._found)(found)
         for name, value in found.items():
             setattr(self, name, value)
+
+    def _rehearse(self) -> None:
+        """Predict two rows that mean nothing, so that what cannot predict fails at once."""
+        shape = self._recipe.in_shape
+        ours = all(is_ours(recipe.module) for recipe in self._recipes())
+        # Others' modules may want rows that mean something.
+        if not ours or math.prod(shape) > _MOST_REHEARSED:
+            return
+        kind = np.float64 if self._recipe.dtype == torch.float64 else np.float32
+        rows = np.full((2, *shape), 0.5, kind)
+        rows[0] = 0
+        rehearsed = list(self._run(rows, self._networks(), self._recipes()))
+        self._check_rehearsed(rehearsed[0][2])
+
+    def _check_rehearsed(self, outputs: Tensor) -> None:
+        """Refuse outputs that are not what the estimator makes predictions of."""
 
     def _to_state(self) -> State:
         """Return what a file is to hold."""

@@ -16,7 +16,7 @@ from skensemble._engine.results import MemberResult
 from skensemble._engine.training import Training
 from skensemble._fits.given import Given, Steps
 from skensemble._recipes.recipe import Recipe
-from skensemble.nn._states import map_state
+from skensemble.nn._states import map_state, versions, with_versions
 from skensemble.objectives import Objective
 
 
@@ -51,16 +51,19 @@ class SingleModule(BaseNetworks):
         state = dict(super().__getstate__())
         module = state.pop("module_", None)
         if module is not None:
-            state["_weights"] = map_state(module.state_dict(), lambda value: value.cpu().numpy())
+            weights = map_state(module.state_dict(), lambda value: value.cpu().numpy())
+            # Beside them: what reads and writes dicts by their items knows no attribute of one.
+            state["_weights"], state["_versions"] = dict(weights), versions(weights)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Rebuild the network on its device, or on the CPU where that is missing."""
         state = dict(state)
-        weights = state.pop("_weights", None)
+        weights, state_versions = state.pop("_weights", None), state.pop("_versions", None)
         super().__setstate__(state)
         if weights is not None:
-            tensors = map_state(weights, torch.tensor)
+            told = state_versions or versions(weights)  # of pickles of before, with the weights
+            tensors = map_state(with_versions(weights, told), torch.tensor)
             self.module_ = _to_device(self._recipe.restore(tensors), self._recipe.training.device)
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from skensemble._engine.results import MemberResult
+from skensemble._files.errors import within
 from skensemble._files.format import (
     State,
-    array_of,
     member_state,
     plain_extra,
     plain_labels,
@@ -19,12 +20,17 @@ from skensemble._files.format import (
 from skensemble._files.recipes import (
     describe_recipe,
     distinct,
-    member_entries,
+    is_ours,
     place_of,
     read_recipes,
     rebuild_source,
 )
 from skensemble._files.registry import class_of
+from skensemble._files.schema import array_of
+from skensemble._files.weights import check_values, check_weights, require_members
+from skensemble._forgotten import ForgottenRecipe
+from skensemble._parameters import Parameters
+from skensemble._private import validate_parameter_constraints
 from skensemble._recipes.recipe import Recipe
 from skensemble.augmentation.names import describe_augmentation, rebuild_augmentation
 from skensemble.nn._states import extra_state, is_extra, versions
@@ -37,8 +43,8 @@ def plain_params(params: dict[str, Any]) -> dict[str, Any]:
         params["checkpoint"] = None  # of a fit that is done; a file names no folder
     if "augmentation" in params:
         params["augmentation"] = describe_augmentation(params["augmentation"])
-    if not isinstance(params.get("random_state"), (int, type(None))):
-        params["random_state"] = None
+    if "random_state" in params:
+        params["random_state"] = _plain_seed(params["random_state"])
     if isinstance(params.get("class_weight"), dict):
         labels = list(params["class_weight"])
         values = list(params["class_weight"].values())
@@ -46,6 +52,11 @@ def plain_params(params: dict[str, Any]) -> dict[str, Any]:
     for name, value in params.items():
         to_json(value, f"the parameter {name!r}")
     return params
+
+
+def _plain_seed(seed: Any) -> int | None:
+    """Return a seed as JSON has it; a generator, which no file holds, is None."""
+    return int(seed) if isinstance(seed, numbers.Integral) else None
 
 
 def params_of(about: dict[str, Any]) -> dict[str, Any]:
@@ -76,6 +87,9 @@ def to_state(estimator: Any) -> State:
             "use pickle or joblib."
         )
     states = [member.module_.state_dict() for member in members]
+    for number, (member, state) in enumerate(zip(members, states, strict=True)):
+        with within(f"save() cannot write members[{number}]"):
+            check_values(member.module_, state, is_ours(member._recipe.module))
     tensors = {
         f"{number}/{name}": value.detach().cpu().contiguous().clone()
         for number, state in enumerate(states)
@@ -98,7 +112,7 @@ def to_state(estimator: Any) -> State:
         "found": {
             name: getattr(estimator, name) for name in estimator._found if hasattr(estimator, name)
         },
-        "seeds": [member.random_state for member in members],
+        "seeds": [_plain_seed(member.random_state) for member in members],
         "histories": [member.history_ for member in members],
         "versions": [versions(state) for state in states],
         "extra": [plain_extra(extra_state(state)) for state in states],
@@ -140,41 +154,65 @@ def from_state(cls: Any, state: State) -> Any:
     recipe, recipes, sources = read_recipes(about, state.module)
     source = rebuild_source(about["recipe"], recipe)
     if about["source"] is not None:
-        kind = class_of(about["source"]["class"], state.path)
-        source = kind(source, **kind._params_of(about["source"]["params"]))
-    params = cls._params_of(about["params"])
-    estimator = cls(**{cls._recipe_parameter: source}, **params)
-    estimator._take_fitted(about.get("fitted", about))
-    try:
-        members = list(_members(estimator, recipe, recipes, state))
-    except RuntimeError as error:  # torch's word for weights that do not fit
-        asked = sorted({repr(own.module) for own in recipes})
-        raise ValueError(
-            f"The weights in {state.path} do not fit the module {', '.join(asked)}: {error}"
-        ) from error
+        with within("source"):
+            kind = class_of(about["source"]["class"])
+            source = made(kind, kind._params_of(about["source"]["params"]), source)
+    with within("params"):
+        estimator = made(cls, cls._params_of(about["params"]), source)
+    with within("fitted"):
+        estimator._take_fitted(about["fitted"])
+    members = list(_members(estimator, recipe, recipes, state))
     if members != [estimator]:
-        for member, entry, own in zip(members, member_entries(about), sources, strict=True):
-            member.set_params(**params_of(entry["params"]), **own)
-    estimator._take_found(about["found"], state.path)
+        for number, entry in enumerate(about["members"]):
+            with within(f"members[{number}].params"):
+                own = {**params_of(entry["params"]), **sources[number]}
+                require_params(members[number].set_params(**own))
+    with within("found"):
+        estimator._take_found(about["found"])
     return estimator
+
+
+def made(cls: Any, params: dict[str, Any], source: Any) -> Any:
+    """Make an estimator of what it is a recipe of, with parameters that `fit` would take."""
+    estimator = cls(**{cls._recipe_parameter: source}, **params)
+    require_params(estimator)
+    return estimator
+
+
+def require_params(estimator: Any) -> None:
+    """Refuse parameters that `fit` would refuse, but for what no file holds."""
+    constraints = getattr(estimator, "_parameter_constraints", {})  # as scikit-learn's own check
+    params = {
+        name: value
+        for name, value in estimator.get_params(deep=False).items()
+        if name in constraints and not isinstance(value, ForgottenRecipe)
+    }
+    validate_parameter_constraints(constraints, params, type(estimator).__name__)
+    for value in params.values():
+        if isinstance(value, Parameters):
+            value.check_params()
 
 
 def _members(estimator: Any, recipe: Recipe, recipes: list[Recipe], state: State) -> Iterator[Any]:
     """Give an estimator its networks back."""
     about = state.about
-    numbers = range(len(about["seeds"]))
-    results = [
-        MemberResult(member_state(about, state.tensors, number), about["histories"][number])
-        for number in numbers
-    ]
+    states = [member_state(about, state.tensors, number) for number in range(len(recipes))]
+    require_members(state.tensors, len(recipes))
+    for number, (own, weights) in enumerate(zip(recipes, states, strict=True)):
+        with within(f"members[{number}]"):
+            check_weights(own, weights, is_ours(own.module))
+    results = [MemberResult(*one) for one in zip(states, about["histories"], strict=True)]
     if estimator._members_attribute is None:
-        estimator._set_result(recipes[0], results[0])
+        with within("members[0].weights"):
+            (own,), (result,) = recipes, results
+            estimator._set_result(own, result)
         yield estimator
         return
     estimator._recipe = recipe
-    members = [
-        estimator._make_member(own, seed, result)
-        for own, seed, result in zip(recipes, about["seeds"], results, strict=True)
-    ]
+    with within("weights"):
+        members = [
+            estimator._make_member(own, seed, result)
+            for own, seed, result in zip(recipes, about["seeds"], results, strict=True)
+        ]
     setattr(estimator, estimator._members_attribute, members)
     yield from members

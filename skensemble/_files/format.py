@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,22 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from skensemble._files import digest
+from skensemble._files.checks import require_plain
+from skensemble._files.errors import Misfit, must, within
+from skensemble._files.schema import check_header
+from skensemble._files.upgrades import upgrade
+from skensemble._records.atomic import replacing
 from skensemble.nn._states import with_versions
 
-FORMAT = 2
-# Of the first, what is put around a module stands under names of its own.
-READABLE = (1, FORMAT)
+FORMAT = 3
+# Of the first, what is put around a module stands under names of its own; the first two have no
+# digest.
+READABLE = (1, 2, FORMAT)
 _KEY = "skensemble"
+# Characters of a header, which becomes some ten times as many bytes of objects.
+_LONGEST = 1 << 26
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
 @dataclass
@@ -46,46 +56,76 @@ class State:
 
 def write(state: State, path: str | os.PathLike[str]) -> None:
     """Write a state; a file that is there is replaced at once or not at all."""
-    path = Path(path)
     about = {"format": FORMAT, **state.about}
-    header = {_KEY: to_json(about, "the estimator")}
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        file = Path(folder) / "file"
-        save_file(state.tensors, file, metadata=header)
-        os.replace(file, path)
+    header = {_KEY: to_json(about, "the estimator"), digest.KEY: digest.EMPTY}
+    with replacing(path) as file:
+        try:
+            save_file(state.tensors, file, metadata=header)
+        except SafetensorError as error:  # which tells of the system's errors by their number
+            number = _OS_ERROR.search(str(error))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), str(error)) from error
+        digest.seal(file)
 
 
 def read(path: Any, module: Any) -> State:
-    """Read a file of any format there was."""
+    """Read a file of any format there was, and check all that is known without its class."""
+    with Path(path).open("rb"):
+        pass  # what the system says of files that are missing or locked, it says here
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
+            about = _header(metadata)
+            if digest.KEY in metadata or about["format"] == FORMAT:
+                digest.check(path, metadata.get(digest.KEY))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        about = json.loads(metadata[_KEY])
-    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
-        raise ValueError(
-            f"{path} must be a file written by save() of a skensemble estimator. "
-            f"Reading it failed: {error!r}."
-        ) from error
-    if about.get("format") not in READABLE:
-        raise ValueError(
-            f"{path} must have format {' or '.join(map(str, READABLE))}. "
-            f"Got {about.get('format')!r}; a newer skensemble may read it."
-        )
-    if about["format"] == 1:
-        about = _of_format_1(about)
+    except SafetensorError as error:
+        raise _not_ours(error) from error
+    with within(""):
+        about = upgrade(about)
+    check_header(about)
     return State(about, tensors, path, module)
 
 
-def _of_format_1(about: dict[str, Any]) -> dict[str, Any]:
-    """Return a header of format 1 as format 2 has it: who prunes stands outside."""
-    about = dict(about)
-    shared, around = about.pop("shared", None), about.pop("around", None)
-    about["source"] = shared and {"class": "BatchEnsembleClassifier", "params": shared}
-    about["found"] = dict(about["found"])
-    if about["class"] == "DeepEnsembleClassifier":
-        about["found"] |= {"_root": about["root"], "_numbers": about["numbers"]}
-    return about if around is None else {"class": "PrunedClassifier", **around, "pruned": about}
+def _header(metadata: dict[str, str]) -> dict[str, Any]:
+    """Return the JSON that says what the tensors are, of which the format is known."""
+    told = metadata.get(_KEY)
+    if told is None or not set(metadata) <= {_KEY, digest.KEY}:
+        raise _not_ours(f"its metadata are {sorted(metadata)}")
+    if len(told) > _LONGEST:
+        raise must(_KEY, f"at most {_LONGEST} characters long", len(told))
+    try:
+        about = json.loads(told, object_pairs_hook=_once)
+    except Misfit:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise _not_ours(error) from error
+    require_plain(about)
+    if not isinstance(about, dict):
+        raise _not_ours(f"its header is a {type(about).__name__}")
+    if isinstance(about.get("format"), bool) or about.get("format") not in READABLE:
+        raise Misfit(
+            "format", f"It must have format {', '.join(map(str, READABLE[:-1]))} or {FORMAT}. "
+            f"Got {about.get('format')!r}; a newer skensemble may read it.",
+        )  # fmt: skip
+    return about
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse names that are said twice, of which readers may take either."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise Misfit(next(name for name in names if names.count(name) > 1), "It is said twice.")
+    return found
+
+
+def _not_ours(reason: Any) -> Misfit:
+    return Misfit(
+        "", "It must be a file written by save() of a skensemble estimator. "
+        f"Reading it failed: {reason}.",
+    )  # fmt: skip
 
 
 # -- what JSON and tensors hold ------------------------------------------------------------
@@ -104,7 +144,7 @@ def plain_extra(extra: dict[str, Any]) -> dict[str, Any]:
 
 
 def plain_labels(labels: np.ndarray) -> dict[str, Any]:
-    """Describe labels as JSON; see `array_of`."""
+    """Describe labels as JSON; see `schema.array`."""
     kind = labels.dtype.kind
     if kind == "O" and all(isinstance(label, str) for label in labels):
         kind = "O"
@@ -117,18 +157,9 @@ def plain_labels(labels: np.ndarray) -> dict[str, Any]:
 
 
 def plain_array(values: np.ndarray) -> dict[str, Any]:
-    """Describe numbers as JSON, NaN as None; see `array_of`."""
+    """Describe numbers as JSON, NaN as None; see `schema.array`."""
     plain = [None if value != value else value for value in values.ravel().tolist()]
     return {"dtype": values.dtype.str, "values": plain}
-
-
-def array_of(about: dict[str, Any]) -> np.ndarray:
-    """Return the labels or numbers that were described."""
-    dtype = np.dtype(about["dtype"])
-    values = about["values"]
-    if dtype.kind == "f":
-        values = [np.nan if value is None else value for value in values]
-    return np.array(values, dtype=dtype)
 
 
 def member_state(about: dict[str, Any], tensors: dict[str, Tensor], number: int) -> dict[str, Any]:
@@ -139,8 +170,6 @@ def member_state(about: dict[str, Any], tensors: dict[str, Tensor], number: int)
         for name, value in tensors.items()
         if name.startswith(prefix)
     }
-    if "versions" not in about:  # files written before they were kept
-        return state
     return with_versions({**state, **about["extra"][number]}, about["versions"][number])
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from skensemble._recipes.recipe import run_networks
+from skensemble._records.atomic import replacing
 from skensemble._tables.reader import TableReader
 
 
@@ -78,6 +79,7 @@ def export_onnx(estimator: Any, path: str | os.PathLike[str], preprocessed: bool
                     "forward reads the number of rows as a plain number, as len(x) does. Use "
                     "x.shape[0]."
                 )
-            program.save(str(path), external_data=False)
+        with replacing(path) as temporary:
+            program.save(str(temporary), external_data=False)
     finally:
         logger.setLevel(level)

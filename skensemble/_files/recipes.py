@@ -8,7 +8,9 @@ import torch
 from torch import nn
 
 import skensemble.nn as architectures
-from skensemble._files.format import array_of, is_json, plain_array, to_json
+from skensemble._files.errors import Misfit, must, within
+from skensemble._files.format import is_json, plain_array, to_json
+from skensemble._files.schema import array_of
 from skensemble._forgotten import ForgottenRecipe
 from skensemble._recipes.callbacks import ELEMENTWISE_OPTIMIZERS
 from skensemble._recipes.fields import named
@@ -85,10 +87,6 @@ def place_of(module: Any, modules: list[Any]) -> int | None:
 
 
 # -- read --------------------------------------------------------------------------------
-def member_entries(about: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return where members differ from their ensemble; older files had one recipe for all."""
-    alike: dict[str, Any] = {"recipe": {}, "params": {}, "module": 0}
-    return about.get("members") or [alike] * len(about["seeds"])
 
 
 def read_recipes(about: dict[str, Any], module: Any) -> tuple[Recipe, list[Recipe], list[Any]]:
@@ -97,15 +95,16 @@ def read_recipes(about: dict[str, Any], module: Any) -> tuple[Recipe, list[Recip
     Also return what a user would have written for each member whose recipe is not the
     estimator's: parameters for ``set_params``.
     """
-    shared, place, entries = about["recipe"], about.get("module", 0), member_entries(about)
+    shared, place, entries = about["recipe"], about["module"], about["members"]
     described = [{**shared, **entry["recipe"]} for entry in entries]
-    cuts = about.get("pruned") or [[]] * len(entries)  # of format 1
     numbers = [entry["module"] for entry in entries]
     makers = _architectures([one["module"] for one in described], numbers, module)
-    recipes = [_recipe(*each) for each in zip(described, makers, cuts, strict=True)]
+    with within("members"):
+        recipes = [recipe_of(*each) for each in zip(described, makers, strict=True)]
     # A recipe that came after the last training is no member's, and its module not asked for.
     maker = makers[numbers.index(place)] if place in numbers else _ours(shared["module"])
-    recipe = _recipe(shared, maker, cuts[0])
+    with within("recipe"):
+        recipe = recipe_of(shared, maker)
     sources = [
         {"estimator": rebuild_source(one, own)} if entry["recipe"] or number != place else {}
         for entry, number, one, own in zip(entries, numbers, described, recipes, strict=True)
@@ -114,10 +113,19 @@ def read_recipes(about: dict[str, Any], module: Any) -> tuple[Recipe, list[Recip
 
 
 def _ours(full_name: str) -> Any:
+    """Return the module class of `skensemble.nn` that has a name; nothing is imported."""
     package, _, name = full_name.rpartition(".")
     if package.startswith(architectures.__name__ + ".") and name in architectures.__all__:
-        return getattr(architectures, name)
+        found = getattr(architectures, name)
+        if isinstance(found, type) and issubclass(found, nn.Module):
+            return found
     return None
+
+
+def is_ours(module: Any) -> bool:
+    """Whether a recipe's module is a class of `skensemble.nn`, which keeps its rules."""
+    name = getattr(module, "__name__", "")
+    return isinstance(module, type) and module is getattr(architectures, name, None)
 
 
 def _architectures(names: list[str], numbers: list[int], module: Any) -> list[Any]:
@@ -126,10 +134,10 @@ def _architectures(names: list[str], numbers: list[int], module: Any) -> list[An
     strangers = {n: name for n, name, own in zip(numbers, names, known, strict=True) if own is None}
     if isinstance(module, (list, tuple)):
         if len(module) != len(names):
-            raise ValueError(
-                f"The 'module' of load() must be one module, or one a member, here {len(names)}. "
-                f"Got {len(module)} of them instead."
-            )
+            raise Misfit(
+                "", f"The 'module' of load() must be one module, or one a member, here "
+                f"{len(names)}. Got {len(module)} of them instead.",
+            )  # fmt: skip
         known = [own if one is None else one for own, one in zip(known, module, strict=True)]
     elif module is not None and len(strangers) < 2:
         return [module if own is None or not strangers else own for own in known]
@@ -137,24 +145,24 @@ def _architectures(names: list[str], numbers: list[int], module: Any) -> list[An
     if not missing:
         return known
     if len(strangers) == 1 and module is None:
-        raise ValueError(
-            f"The file's network is of the class {missing[0]}, which load() does not import by "
-            f"itself. Pass it: load(path, module={missing[0].rpartition('.')[2]})."
-        )
+        raise Misfit(
+            "recipe.module", f"The file's network is of the class {missing[0]}, which load() does "
+            f"not import by itself. Pass it: load(path, module={missing[0].rpartition('.')[2]}).",
+        )  # fmt: skip
     each = ", ".join(
         name.rpartition(".")[2] if number in strangers else "None"
         for number, name in zip(numbers, names, strict=True)
     )
-    raise ValueError(
-        f"The file's networks are of {len(strangers)} modules that load() does not import by "
-        f"itself. Pass one a member: load(path, module=[{each}])."
-    )
+    raise Misfit(
+        "members", f"The file's networks are of {len(strangers)} modules that load() does not "
+        f"import by itself. Pass one a member: load(path, module=[{each}]).",
+    )  # fmt: skip
 
 
-def _recipe(about: dict[str, Any], module: Any, cuts: list[Any]) -> Recipe:
-    if "wraps" not in about:
-        about = _of_format_1(about, cuts)
+def recipe_of(about: dict[str, Any], module: Any) -> Recipe:
+    """Rebuild a recipe of a known architecture."""
     weight = about["class_weight"]
+    table = None if about["table"] is None else _table(about)
     training = TrainingSettings(
         class_weight=None if weight is None else torch.tensor(weight),
         optimizer=_OPTIMIZERS.get(about["optimizer"], torch.optim.Adam),
@@ -167,8 +175,8 @@ def _recipe(about: dict[str, Any], module: Any, cuts: list[Any]) -> Recipe:
         training=training,
         wraps=rebuild_wraps(about["wraps"]),
         dtype=_DTYPES[about["dtype"]],
-        table=None if about.get("table") is None else _table(about["table"]),
-        **_plain(Recipe, {"chosen": False, **about}),
+        table=table,
+        **_plain(Recipe, about),
     )
 
 
@@ -178,29 +186,27 @@ def _describe_table(table: TablePreprocessor) -> dict[str, Any]:
 
 
 def _table(about: dict[str, Any]) -> TablePreprocessor:
-    arrays = {name: array_of(values) for name, values in about["arrays"].items()}
-    return TablePreprocessor._from_state(about, arrays)
+    """Rebuild what reads a recipe's table, which must put out what its network takes."""
+    told = about["table"]
+    with within("table"):
+        arrays = {name: array_of(values) for name, values in told["arrays"].items()}
+        table = TablePreprocessor._from_state(told, arrays)
+    layout: dict[str, Any] = {**table.layout_}
+    layout["cardinalities"] = list(layout["cardinalities"])
+    n_out = layout["numeric"] + layout["flags"] + len(layout["cardinalities"])
+    if about["in_shape"] != [max(1, n_out)]:
+        raise must("in_shape", f"[{max(1, n_out)}], as the table is read", about["in_shape"])
+    for name in ("numeric", "cardinalities"):
+        told = about["module_kwargs"].get(name, layout[name])
+        if told != layout[name]:
+            raise must(f"module_kwargs.{name}", f"{layout[name]}, as the table is read", told)
+    return table
 
 
 def _plain(kind: type, about: dict[str, Any]) -> dict[str, Any]:
     """Return the fields that JSON holds as they are, but for tuples."""
     values = {name: about[name] for name in named(kind, "file", "plain")}
     return {name: tuple(one) if isinstance(one, list) else one for name, one in values.items()}
-
-
-def _of_format_1(about: dict[str, Any], cuts: list[Any]) -> dict[str, Any]:
-    """Return the description of a recipe as format 2 has it."""
-    part = about["part"]
-    split = None if part is None else dict(zip(("part", "n_splits"), part, strict=True))
-    around = [("rank1", about["rank1"]), ("linear", about["linear"]), ("channels", split)]
-    wraps = [[name, value] for name, value in around if value is not None]
-    wraps += [["cut", {"cuts": one}] for one in cuts]
-    return {**about, "wraps": wraps, "n_outputs": about["n_classes"]}
-
-
-def recipe_of(about: dict[str, Any], module: Any) -> Recipe:
-    """Rebuild a recipe of a known architecture."""
-    return _recipe(about, module, [])
 
 
 def rebuild_source(about: dict[str, Any], recipe: Recipe) -> Any:
@@ -210,6 +216,7 @@ def rebuild_source(about: dict[str, Any], recipe: Recipe) -> Any:
     missing = [*about["missing"], *(["module"] if recipe.module is None else [])]
     if missing:
         return ForgottenRecipe(tuple(missing))
-    net = write_net(recipe)
-    read_recipe(net)
+    with within("recipe"):
+        net = write_net(recipe)
+        read_recipe(net)
     return net

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+from skensemble._files.errors import Misfit
+
 _Class = TypeVar("_Class", bound=type)
 _CLASSES: dict[str, type] = {}
 
@@ -14,11 +16,11 @@ def in_files(cls: _Class) -> _Class:
     return cls
 
 
-def class_of(name: Any, path: Any) -> Any:
+def class_of(name: Any) -> Any:
     """Return the class that a file names, which must have put itself here."""
     if not isinstance(name, str) or name not in _CLASSES:
-        raise ValueError(
-            f"{path} must hold an estimator of one of the classes {sorted(_CLASSES)}. Got "
-            f"{name!r}; a newer skensemble may read it."
-        )
+        raise Misfit(
+            "class", f"It must be one of the classes {sorted(_CLASSES)}. Got {name!r} instead; "
+            "a newer skensemble may read it.",
+        )  # fmt: skip
     return _CLASSES[name]

@@ -12,13 +12,14 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from skensemble._files.errors import FileError, Misfit, told, within
 from skensemble._files.format import read, write
 from skensemble._files.registry import class_of
 
 
 def save(estimator: Any, path: str | os.PathLike[str]) -> None:
     """Write a fitted estimator; see ``BaseNetworks.save``."""
-    class_of(type(estimator).__name__, path)
+    class_of(type(estimator).__name__)
     write(estimator._to_state(), path)
 
 
@@ -40,6 +41,12 @@ def load(path: str | os.PathLike[str], module: Any = None) -> Any:
         that are not skensemble's, and optimisers that are not torch's elementwise ones are
         not in the file; where there were any, `fit` asks for them to be set again.
 
+    Raises
+    ------
+    FileError
+        If the file is none of ours, is damaged, or says what no estimator can be. It names the
+        file and the field. What the system says of a file it cannot open is an `OSError`.
+
     Examples
     --------
     >>> import tempfile, skensemble
@@ -52,5 +59,16 @@ def load(path: str | os.PathLike[str], module: Any = None) -> Any:
     >>> bool((again.predict_proba(X) == net.predict_proba(X)).all())
     True
     """
-    state = read(path, module)
-    return class_of(state.about.get("class"), path)._from_state(state)
+    path = os.fspath(path)
+    try:
+        state = read(path, module)
+        estimator = class_of(state.about.get("class"))._from_state(state)
+        with within("networks"):
+            estimator._rehearse()
+    except Misfit as error:
+        raise FileError(path, error.field, error.text) from error
+    except (OSError, FileError):
+        raise
+    except Exception as error:
+        raise FileError(path, "", told(error)) from error
+    return estimator

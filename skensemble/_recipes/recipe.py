@@ -16,6 +16,7 @@ from skensemble._arguments import naming
 from skensemble._recipes.defaults import choose
 from skensemble._recipes.fields import says
 from skensemble._recipes.modules import _accepted, _reinitialised, default_module
+from skensemble._recipes.plain import full_state, plain_state
 from skensemble._recipes.training import TrainingSettings
 from skensemble._recipes.wraps import Wrap
 from skensemble._seeding import Purpose, purpose_seed, torch_seeded
@@ -99,6 +100,14 @@ class Recipe:
     channels_last: bool = field(default=False, metadata=says("plain", "alike"))
     table: Any = field(default=None, metadata=says("own", "alike"))
     chosen: bool = field(default=False, metadata=says("plain", "alike"))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state in words and arrays of NumPy; see `skensemble._recipes.plain`."""
+        return plain_state(vars(self))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take the state back."""
+        vars(self).update(full_state(state))
 
     # -- building ----------------------------------------------------------------------
 

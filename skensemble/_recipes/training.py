@@ -15,6 +15,7 @@ from torch import Tensor
 from skensemble._arguments import naming
 from skensemble._recipes.callbacks import ELEMENTWISE_OPTIMIZERS, _is_native_stopping, _is_stackable
 from skensemble._recipes.fields import says
+from skensemble._recipes.plain import full_state, plain_state
 
 _DEFAULT_CALLBACKS = {"epoch_timer", "train_loss", "valid_loss", "valid_acc", "print_log"}
 
@@ -53,6 +54,14 @@ class TrainingSettings:
     torch_load_kwargs: Any = field(default=None, metadata=says("no", "alike"))
     use_caching: Any = field(default="auto", metadata=says("no", "alike"))
     stops: bool = field(default=True, metadata=says("no", "alike"))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state in words and arrays of NumPy; see `skensemble._recipes.plain`."""
+        return plain_state(vars(self))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take the state back."""
+        vars(self).update(full_state(state))
 
     def callbacks(self) -> list[tuple[str, Callback]]:
         """Return fresh copies of the user's callbacks, parameters applied."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load, save
 
+from skensemble._records.atomic import replacing
 from skensemble._records.tree import flatten, restored
 
 _HEAD = b"skensemble record 1\n"
@@ -35,25 +34,9 @@ def write(path: Path, tree: Any, sync: bool = False) -> None:
     """
     about, tensors = flatten(tree)
     body = save(tensors, {"tree": json.dumps(about)})
-    part = path.with_name(f"{path.name}.part")
-    with part.open("wb") as file:
+    with replacing(path, sync) as temporary, temporary.open("wb") as file:
         file.write(_HEAD + hashlib.sha256(body).digest())
         file.write(body)
-        if sync:
-            file.flush()
-            os.fsync(file.fileno())
-    os.replace(part, path)
-    if sync:
-        _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    with contextlib.suppress(OSError):  # of systems that cannot open a folder
-        at = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(at)
-        finally:
-            os.close(at)
 
 
 def read(path: Path) -> Any:

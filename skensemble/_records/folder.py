@@ -22,6 +22,7 @@ import torch
 
 from skensemble._parameters import Parameters
 from skensemble._private import Interval, StrOptions
+from skensemble._records.atomic import LEFTOVER
 from skensemble._records.file import BrokenRecord, read, write
 from skensemble._records.fingerprint import data_of, differences
 
@@ -109,6 +110,8 @@ class Folder:
         self._scope = self.path
         self._counts: dict[Path, int] = {}
         self._digests: dict[int, tuple[Any, str | None]] = {}
+        for stray in self.path.rglob(f"*{LEFTOVER}"):  # of a process that was killed in a write
+            stray.unlink(missing_ok=True)
         root = draw_root()  # in any case: a generator that is shared goes on as it would
         kept = self._read(self.path / _FIT)
         if kept is None:

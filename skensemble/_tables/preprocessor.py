@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skensemble._arguments import as_numpy, naming
 from skensemble._private import Interval, StrOptions, check_feature_names_in, fit_context
+from skensemble._tables.checks import check_state
 from skensemble._tables.columns import (
     NUMERIC_KINDS,
     as_floats,
@@ -317,6 +318,7 @@ class TablePreprocessor(TransformerMixin, BaseEstimator):
     @classmethod
     def _from_state(cls, about: dict[str, Any], arrays: dict[str, np.ndarray]) -> TablePreprocessor:
         """Return the fitted transformer of a state."""
+        check_state(about, arrays)
         new = cls(**about["params"])
         new.kinds_, new.encodings_ = list(about["kinds"]), list(about["encodings"])
         new.categories_ = [list(categories) for categories in about["categories"]]

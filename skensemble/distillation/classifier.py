@@ -344,8 +344,8 @@ class DistilledClassifier(TaughtClassifier):
     def _params_of(cls, about: dict[str, Any]) -> dict[str, Any]:
         return upgrade_params(super()._params_of(params_with_teacher(about)))
 
-    def _take_found(self, found: dict[str, Any], path: Any) -> None:
-        super()._take_found(found, path)
+    def _take_found(self, found: dict[str, Any]) -> None:
+        super()._take_found(found)
         self.teacher_ = None
 
     # -- pickles -------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from skensemble._base.estimator import inside
 from skensemble._data.rows import FitData
 from skensemble._engine.members import Member
 from skensemble._engine.training import Training
+from skensemble._files.checks import Check, many, mapping, maybe
 from skensemble._files.registry import in_files
 from skensemble._fits.given import Given, Steps
 from skensemble._fits.running import fit_alone
@@ -107,7 +108,7 @@ class SelfDistiller(StudentClassifier):
     """
 
     _members_attribute = "generations_"
-    _found = ("generation_scores_",)
+    _found: ClassVar[dict[str, Check]] = {"generation_scores_": maybe(many(mapping()))}
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "estimator": "no_validation",
         "n_generations": [Interval(numbers.Integral, 1, None, closed="left")],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import joblib
 import torch
@@ -17,6 +17,7 @@ from skensemble._base.fitted import is_fitted
 from skensemble._data.rows import FitData
 from skensemble._engine.members import Member
 from skensemble._engine.training import Training
+from skensemble._files.checks import Check, mapping
 from skensemble._fits.given import Given, Steps
 from skensemble._fits.subfit import Subfit, Subfits
 from skensemble._recipes.reading import read_recipe
@@ -66,7 +67,7 @@ _FIXED_SEED = 0
 class TaughtClassifier(StudentClassifier):
     """Abstract students of one teacher; the parameters are those of `DistilledClassifier`."""
 
-    _found = ("report_",)
+    _found: ClassVar[dict[str, Check]] = {"report_": mapping()}
     teacher: Any
     student: Any
     objective: Any

@@ -32,6 +32,7 @@ from skensemble._recipes.wraps import Channels
 from skensemble._seeding import member_seed
 from skensemble.ensembles.drawing import drawn_rows
 from skensemble.ensembles.left_out import (
+    FOUND,
     left_out_proba,
     left_out_temperature,
     require_calibration,
@@ -156,7 +157,7 @@ class DeepEnsembleClassifier(FusedMembers):
 
     _averagings = ("auto", *AVERAGING)
     _members_attribute = "estimators_"
-    _found = ("_root", "_numbers", "_n_folds", "temperature_", "oof_score_")
+    _found: ClassVar[dict[str, Any]] = FOUND
     _n_folds: Any = None
     _takes_other_rows = True
     _parameter_constraints: ClassVar[dict[str, Any]] = {

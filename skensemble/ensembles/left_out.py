@@ -10,9 +10,19 @@ import torch
 from skensemble._base.calibration import fit_temperature
 from skensemble._base.folds import Folds
 from skensemble._data.rows import FitData
+from skensemble._files.checks import Check, integer, many, maybe, real
 
 # So few members, averaged, are surer of themselves than all of them are.
 _FEW_VOICES = 3
+
+# What an ensemble finds out beside its networks, as a file may say it.
+FOUND: dict[str, Check] = {
+    "_root": integer(0, 2**32),
+    "_numbers": many(integer(0, 2**31)),
+    "_n_folds": maybe(integer(2, 2**31)),
+    "temperature_": real(1e-15, 1e15),
+    "oof_score_": real(0, 1),
+}
 
 
 def require_calibration(ensemble: Any, left_out: bool) -> None:

@@ -18,6 +18,7 @@ from skensemble._base.checks import N_JOBS
 from skensemble._base.fusion import FusedMembers
 from skensemble._data.rows import FitData, Rows
 from skensemble._engine.results import MemberResult
+from skensemble._files.checks import Check, integer, many, mapping, real, text
 from skensemble._files.registry import in_files
 from skensemble._fits.given import Given, Steps
 from skensemble._fits.running import fit_alone
@@ -160,7 +161,12 @@ class NTKClassifier(FusedMembers):
     averaging: ClassVar[str] = "logit"
 
     _members_attribute = "estimators_"
-    _found = ("reg_", "temperature_", "layers_", "n_iter_")
+    _found: ClassVar[dict[str, Check]] = {
+        "reg_": many(real(0)),
+        "temperature_": real(0, above=True),
+        "layers_": mapping(text()),
+        "n_iter_": integer(0),
+    }
     _learns_targets = True
     _chooses = False
     _parameter_constraints: ClassVar[dict[str, Any]] = {

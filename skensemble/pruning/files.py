@@ -9,7 +9,8 @@ from sklearn.base import clone
 
 from skensemble._base.estimator import BaseNetworks
 from skensemble._base.fitted import unwrap
-from skensemble._base.states import innermost, plain_params
+from skensemble._base.states import innermost, made, plain_params
+from skensemble._files.errors import within
 from skensemble._files.format import State, is_json
 from skensemble._files.recipes import describe_recipe, rebuild_source, recipe_of
 from skensemble._files.registry import class_of
@@ -54,14 +55,17 @@ def from_state(cls: Any, state: State) -> Any:
     """Rebuild the estimator around what was pruned."""
     about = state.about
     inner = replace(state, about=about["pruned"])
-    pruned = class_of(inner.about.get("class"), state.path)._from_state(inner)
-    params = cls._params_of(about["params"])
+    with within("pruned"):
+        pruned = class_of(inner.about["class"])._from_state(inner)
+    with within("params"):
+        params = cls._params_of(about["params"])
     for name in about["missing"]:
         params[name] = ForgottenRecipe((name,))
     source = pruned._recipe_source() if about["is_recipe"] else clone(pruned)
     if "written" in about:  # which format 1 had not
-        source = _with_source(source, _source_of(about["written"], pruned._recipe.module))
-    estimator = cls(source, **params)
+        with within("written"):
+            source = _with_source(source, _source_of(about["written"], pruned._recipe.module))
+    estimator = made(cls, params, source)
     pruned._share_fitted(estimator)
     estimator.pruned_, estimator.estimators_ = pruned, pruned._prunable()
     estimator._recipe, estimator.teacher_ = pruned._recipe, None
