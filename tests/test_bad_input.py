@@ -3,6 +3,8 @@
 Found by ``benchmarks/api_fuzz.py``, which makes many thousands of such calls.
 """
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -109,7 +111,7 @@ def refuse(match, net=None, X=X, y=Y, estimator=NetworkClassifier, error=(ValueE
         ({"module__foo": 1}, "'module' must be made with .*foo"),
         ({"module": ResidualMLP, "batch_size": 1}, "ResidualMLP failed .* at batch_size=1"),
     ],
-    ids=str,
+    ids=lambda one: re.sub(r" object at 0x\w+|0x\w+", "", str(one)),
 )  # fmt: skip
 def test_recipes(settings, match):
     refuse(match, small(**settings))
