@@ -1,6 +1,6 @@
 """Claim: on multi-view data an ensemble, and one network taught by it, err far less than one.
 
-    python benchmarks/multiview.py              # five seeds of data and networks; resumable
+    python benchmarks/multiview.py              # twenty seeds of data and networks; resumable
     python benchmarks/multiview.py --setting pushed  # closer to the theorem
     python benchmarks/multiview.py --quick      # does it run at all?
     python benchmarks/multiview.py --push       # the search the setting comes from
@@ -10,7 +10,9 @@ The theorems of Allen-Zhu and Li (2023) at a finite size: ten classes, 500 rows,
 gradient descent on full batches. Networks; their mean of logits; the sum trained as one;
 students of the ensemble and of one network (as many of each as `--students`). Errors are
 over mu, the share of rows with a single view. The theorems say 0.5 for one network, at most 0.01
-for the ensemble and its student, at most 0.26 for self-distillation.
+(in section 4 at most 0.001) for the ensemble and its student, at most 0.26 for self-distillation.
+They take it that every network has learned its training rows: those that have not are counted, and
+"single, fitted" is the mean over the others.
 
 Wanted, in units of mu: single in [0.3, 0.55], ensemble below 0.1, distilled below 0.15,
 self-distilled below single, no training errors of ensemble and student; twelve networks
@@ -49,6 +51,7 @@ Row = dict[str, float]
 EXPERIMENTS = {"default": DEFAULT, "pushed": PUSHED}
 WANTED: dict[str, Callable[[Row], bool]] = {
     "single in [0.3, 0.55]": lambda row: 0.3 <= row["single"] <= 0.55,
+    "fitted single in [0.3, 0.55]": lambda row: 0.3 <= row["single, fitted"] <= 0.55,
     "ensemble < 0.1": lambda row: row["ensemble"] < 0.1,
     "distilled < 0.15": lambda row: row["distilled"] < 0.15,
     "self-distilled < single": lambda row: row["self-distilled"] < row["single"],
@@ -70,8 +73,13 @@ def run(seed: int, experiment: Experiment, students: int) -> Row:
     student = draw.student(ensemble, experiment.student, seed + 100, students)
     mine = draw.student(ensemble[0], experiment.self_student, seed + 200, students)
     learned = learned_views(ensemble, draw.views.features)
+    wrong = [draw.training_errors(member) for member in ensemble]
+    fitted = [member for member, errors in zip(ensemble, wrong, strict=True) if not errors]
     return {
         "single": draw.errors(ensemble),
+        "single, fitted": draw.errors(fitted) if fitted else float("nan"),
+        "members with training errors": float(members - len(fitted)),
+        "classes without a view": float((~learned.learned.any(-1)).sum()),
         "ensemble": draw.error(ensemble),
         "trained sum": draw.error(together),
         "distilled": draw.errors(student.estimators_),
@@ -95,7 +103,7 @@ def theorem(args: argparse.Namespace, facts: dict[str, Any]) -> None:
     old = json.loads(args.out.read_text()) if args.out.exists() else {}
     rows: dict[str, Row] = old["rows"] if old.get("setting") == described else {}
     for seed in seeds:
-        if str(seed) not in rows:
+        if "single, fitted" not in rows.get(str(seed), {}):
             rows[str(seed)] = run(seed, experiment, students)
             write_json(args.out, {"provenance": facts, "setting": described, "rows": rows})
         print(f"seed {seed}: " + ", ".join(f"{k} {v:.3f}" for k, v in rows[str(seed)].items()))
@@ -145,7 +153,7 @@ def truncated(args: argparse.Namespace, facts: dict[str, Any]) -> None:
 def main() -> None:
     """Run what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--setting", choices=list(EXPERIMENTS), default="default")
     parser.add_argument("--students", type=int, default=2)
     parser.add_argument("--quick", action="store_true")
