@@ -29,7 +29,7 @@ WORDS = {
     # scikit-learn's searches.
     "cv": r"\bcv\b|\bCV\b|\bn_splits\b|\bfolds?\b",
     "param_grid": r"\bparam_grid\b|[Pp]arameter grid|[Pp]arameter '",
-    "param_distributions": r"[Pp]arameter (grid|distribution)|[Pp]arameter '",
+    "param_distributions": r"param_distributions|[Pp]arameter (grid|distribution)|[Pp]arameter '",
     "refit": r"\brefit\b|\bbest_index_",
     "scoring": r"\bscoring\b|\bscorers?\b|\bmetrics\b",
     "path": r"\bpath\b|/",

@@ -319,7 +319,8 @@ def pools_of(cls: type, **more: Pool) -> dict[str, Pool]:
         if name in NAMED:
             found[name] = {**found[name], **NAMED[name]}
         if name in ("scoring", "refit"):  # which scikit-learn calls, as it would a function
-            del found[name]["module class"], found[name]["class"]
+            for label in ("module class", "class", "module"):
+                del found[name][label]
     return {**found, **more}
 
 

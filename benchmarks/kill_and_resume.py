@@ -1,6 +1,6 @@
 """Claim: a fit that is killed again and again ends with the bits of one that was not.
 
-    python benchmarks/kill_and_resume.py                     # 60 kills a fit, about ten minutes
+    python benchmarks/kill_and_resume.py                     # 15 kills a fit, some twenty minutes
     python benchmarks/kill_and_resume.py --fits student --kills 20 --rounds 0
 
 Each fit runs in a process that is killed (SIGKILL) at a random moment, is started again in the
@@ -235,7 +235,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--fits", nargs="*", choices=list(FITS), default=list(FITS), metavar="FIT",
                         help="; ".join(FITS))  # fmt: skip
-    parser.add_argument("--kills", type=int, default=60, help="of each fit, at least")
+    parser.add_argument("--kills", type=int, default=15, help="of each fit, at least")
     parser.add_argument("--rounds", type=int, default=5, help="of the costs")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=OUT)

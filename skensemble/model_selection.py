@@ -23,6 +23,7 @@ from skensemble._fits.running import fit_together
 from skensemble._private import check_y
 from skensemble._records.fingerprint import data_of, told
 from skensemble._records.folder import CHECKPOINT, opened
+from skensemble._seeding import as_random_state
 
 __all__ = ["StackedGridSearchCV", "StackedRandomizedSearchCV"]
 
@@ -101,11 +102,15 @@ class _StackedSearch:
         WorkerLostError
             If a worker was killed or crashed while it trained.
         """
+        if isinstance(self.cv, bytes):  # type: ignore[attr-defined]  # which scikit-learn lets pass
+            raise ValueError(f"The 'cv' must be folds. Got {self.cv!r} instead.")  # type: ignore[attr-defined]
         with self._kept_in_folder(X, y, params), ExitStack() as in_turn:
             under_way = _UnderWay(X, y, in_turn) if self._can_stack() else None
             token = _under_way.set(under_way)
             try:
-                if under_way is not None:  # workers would not find what was trained here
+                if under_way is not None:
+                    _require_sortable(y)
+                    # Workers would not find what was trained here.
                     in_turn.enter_context(joblib.parallel_config("sequential"))
                 super().fit(X, y, **params)  # type: ignore[misc]
             finally:
@@ -166,6 +171,11 @@ class _StackedSearch:
             under_way.routed = routed
         return routed
 
+    def _get_scorers(self) -> Any:
+        """Say of scorers that cannot be which parameter they are."""
+        with naming("scoring", "be scorers"):
+            return super()._get_scorers()  # type: ignore[misc]
+
     def _run_search(self, evaluate_candidates: Callable[..., Any], *, callback_ctx: Any) -> None:
         """Train the candidates, then let scikit-learn evaluate them."""
         search: Any = super()
@@ -181,7 +191,8 @@ class _StackedSearch:
             candidates = list(candidates)
             cv = self._checked_cv_orig if cv is None else cv  # type: ignore[attr-defined]
             X, y = indexable(under_way.X, under_way.y)
-            splits = list(cv.split(X, y, **under_way.routed.splitter.split))
+            with naming("cv", "give pairs of rows to train and to test on"):
+                splits = _pairs(cv.split(X, y, **under_way.routed.splitter.split), _n_rows(X))
             prepared, seconds = self._train_together(under_way, candidates, splits)
             with offered(prepared):
                 results = evaluate_candidates(candidates, cv=_Folds(splits), **more)
@@ -254,6 +265,23 @@ class _StackedSearch:
     def _say(self, what: str) -> None:
         if self.verbose:  # type: ignore[attr-defined]
             print(f"[skensemble] {type(self).__name__}: {what}", flush=True)  # noqa: T201
+
+
+def _require_sortable(y: Any) -> None:
+    """Refuse labels that have no order, where scikit-learn says nothing of labels."""
+    if getattr(getattr(y, "dtype", None), "kind", "") == "O":
+        with naming("y", "be one label a row"):
+            np.unique(np.asarray(y))
+
+
+def _pairs(folds: Any, n_rows: int) -> list[Any]:
+    """Return the folds, which must be pairs of rows that there are."""
+    rows = np.arange(n_rows)
+    splits = [(train, test) for train, test in folds]
+    for pair in splits:
+        for one in pair:
+            rows[np.asarray(one)]
+    return splits
 
 
 def _n_rows(X: Any) -> int:
@@ -424,3 +452,14 @@ class StackedRandomizedSearchCV(_StackedSearch, RandomizedSearchCV):
             return_train_score=return_train_score,
         )
         self.checkpoint = checkpoint
+
+    def _run_search(self, evaluate_candidates: Callable[..., Any], *, callback_ctx: Any) -> None:
+        """Draw candidates, and not from NumPy's global generator where there is no seed."""
+        search: Any = self
+        before = search.random_state
+        if before is None:
+            search.random_state = as_random_state(None)
+        try:
+            super()._run_search(evaluate_candidates, callback_ctx=callback_ctx)
+        finally:
+            search.random_state = before

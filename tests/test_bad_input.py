@@ -98,6 +98,8 @@ def refuse(match, net=None, X=X, y=Y, estimator=NetworkClassifier, error=(ValueE
         ({"train_split": np.array([1, 2])}, "'train_split' of the net must be None"),
         ({"train_split": ValidSplit(0.99, stratified=True)}, "'train_split' must split the rows"),
         ({"train_split": ValidSplit([([0, 100], [2])])}, "'train_split' must split the rows"),
+        ({"train_split": ValidSplit([(list(range(24)), [])])}, "'train_split' .* at least one row"),
+        ({"train_split": ValidSplit([([], [2])])}, "'train_split' .* must leave rows to train on"),
         ({"train_split": lambda dataset, y=None: 1}, "'train_split' must split the rows"),
         ({"device": "zz"}, "'device' of the net must name a device of torch"),
         ({"device": 5}, "'device' of the net must name a device of torch"),
@@ -149,6 +151,8 @@ def test_what_works():
         NetworkClassifier(small(callbacks=[InputShapeSetter(param_name="input_dim")])),
         NetworkClassifier(frozen),
         DeepEnsembleClassifier(frozen, 2),
+        DeepEnsembleClassifier(small(), 2, max_samples=True, bootstrap=True),
+        PrunedClassifier(small(train_split=lambda rows, y=None: (rows, rows)), finetune=1),
         NetworkClassifier(small(train_split=own_rows)),
         DeepEnsembleClassifier(small(train_split=own_rows), 2),
         NTKClassifier(small(), reg=1e-30),
@@ -156,6 +160,13 @@ def test_what_works():
     ):
         proba = one.fit(X, Y).predict_proba(X)
         np.testing.assert_allclose(proba.sum(1), 1, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+def test_kernels_of_few():
+    assert NTKFeatures(small(), n_components=True).fit(X).transform(X).shape == (24, 1)
+    proba = NTKClassifier(small(module__hidden=(0,))).fit(X, Y).predict_proba(X)
+    np.testing.assert_allclose(proba.sum(1), 1, atol=1e-6)
 
 
 def test_rank_1_members_want_an_optimiser_with_groups():

@@ -441,7 +441,8 @@ def refusal(kind, case):
 @pytest.mark.parametrize("name", [*REFUSED, *LATE])
 def test_what_scikit_learn_refuses_is_refused_alike(name):
     theirs, ours = (refusal(kind, {**REFUSED, **LATE}[name]) for kind in KINDS)
-    assert ours[:2] == theirs[:2]
+    assert theirs[1] in ours[1]  # behind the name of a parameter, where scikit-learn has none
+    assert ours[0] in (theirs[0], ValueError)
     if name in REFUSED:
         assert ours[2] == []  # before training
 

@@ -66,6 +66,13 @@ def apply_split(
             at = _rows_in(valid, kept)
             held_out = _own_rows(valid, data, classes) if at is None else replace(data, rows=at)
         at = _rows_in(train, kept)
+    if at is not None and not len(at):
+        raise ValueError("The 'train_split' of the net must leave rows to train on. Got none.")
+    if held_out is not None and not len(held_out.rows):
+        raise ValueError(
+            "The 'train_split' of the net must hold out at least one row, or return None in the "
+            "place of held-out rows. Got none of them."
+        )
     if at is None:
         _check_other_rows(data, other_rows, owner)
         return replace(_own_rows(train, data, classes), valid=held_out)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any
 
-import joblib
+from joblib.hashing import NumpyHasher
 
 from skensemble._data.rows import FitData
 from skensemble._engine.rates import rate_key
@@ -64,4 +65,14 @@ def recipe_key(recipe: Recipe) -> str:
     kwargs = {k: v for k, v in training.optimizer_kwargs.items() if k != "weight_decay"}
     callbacks = None if training.net is None else training.net.callbacks
     masked = sorted(recipe.start.masks)
-    return joblib.hash((alike, kwargs, callbacks, recipe.wraps_key(), masked))
+    return str(_Hasher().hash((alike, kwargs, callbacks, recipe.wraps_key(), masked)))
+
+
+class _Hasher(NumpyHasher):  # type: ignore[misc]
+    """joblib's hash, in which functions that have no place to be found in are themselves."""
+
+    def save(self, obj: Any) -> None:
+        """Write a lambda or an inner function by its id."""
+        if isinstance(obj, FunctionType) and "<" in obj.__qualname__:
+            obj = "itself", id(obj)
+        super().save(obj)

@@ -23,4 +23,4 @@ def drawn_rows(ensemble: Any, rows: np.ndarray, seed: int) -> np.ndarray | None:
             f"{len(rows)}. Got {size} instead."
         )
     draw = np.random.default_rng(purpose_seed(seed, Purpose.BOOTSTRAP))
-    return rows[draw.choice(len(rows), size, replace=ensemble.bootstrap)]
+    return rows[draw.choice(len(rows), int(size), replace=ensemble.bootstrap)]

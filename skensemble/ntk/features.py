@@ -113,7 +113,7 @@ class NTKFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         self.module_ = self._recipe.build(self._root).to(self._recipe.training.device).eval()
         gradients = self._make_gradients(sample)
         self._names = list(gradients.report)
-        self._n_features_out = self.n_components or sum(self._sizes(gradients, sample))
+        self._n_features_out = int(self.n_components or 0) or sum(self._sizes(gradients, sample))
         return self
 
     def _make_gradients(self, sample: Tensor) -> Gradients:
@@ -163,7 +163,7 @@ class NTKFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         total: Any = 0.0
         for number, part in enumerate(flat):  # one block of the projection at a time
             draw = generator(self._root + number, Purpose.PROJECT)
-            size = (part.shape[1], self.n_components)
+            size = (part.shape[1], self._n_features_out)
             block = torch.randn(size, generator=draw, dtype=torch.float64)
             total = total + part @ (block / self.n_components**0.5).to(part)
         return total

@@ -338,8 +338,8 @@ class PrunedClassifier(BaseNetworkClassifier):
             return source
         if not is_fitted(source):
             raise ValueError(
-                "A PrunedClassifier to be pruned further must be fitted; under cross-validation "
-                "put it into a FrozenEstimator. Got an unfitted one."
+                "A PrunedClassifier as 'estimator', to be pruned further, must be fitted; under "
+                "cross-validation put it into a FrozenEstimator. Got an unfitted one."
             )
         return source.pruned_
 
