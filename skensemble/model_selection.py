@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -102,8 +102,7 @@ class _StackedSearch:
         WorkerLostError
             If a worker was killed or crashed while it trained.
         """
-        if isinstance(self.cv, bytes):  # type: ignore[attr-defined]  # which scikit-learn lets pass
-            raise ValueError(f"The 'cv' must be folds. Got {self.cv!r} instead.")  # type: ignore[attr-defined]
+        self._require_names()
         with self._kept_in_folder(X, y, params), ExitStack() as in_turn:
             under_way = _UnderWay(X, y, in_turn) if self._can_stack() else None
             token = _under_way.set(under_way)
@@ -116,6 +115,21 @@ class _StackedSearch:
             finally:
                 _under_way.reset(token)
         return self
+
+    def _require_names(self) -> None:
+        """Refuse what scikit-learn lets pass, and then stumbles over."""
+        search: Any = self
+        if isinstance(search.cv, bytes):
+            raise ValueError(f"The 'cv' must be folds. Got {search.cv!r} instead.")
+        name = "param_grid" if hasattr(self, "param_grid") else "param_distributions"
+        grids = getattr(self, name)
+        grids = grids if isinstance(grids, list | tuple) else [grids]
+        for grid in (one for one in grids if isinstance(one, Mapping)):
+            strange = [key for key in grid if not isinstance(key, str)]
+            if strange:
+                raise TypeError(
+                    f"The {name!r} must have names of parameters. Got {strange[0]!r} instead."
+                )
 
     @contextmanager
     def _kept_in_folder(self, X: Any, y: Any, params: dict[str, Any]) -> Iterator[None]:

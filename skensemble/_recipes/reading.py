@@ -69,7 +69,7 @@ def _read_net(net: NeuralNetClassifier) -> Recipe:
         label_smoothing=smoothing,
         optimizer=net.optimizer,
         optimizer_kwargs=net.get_params_for("optimizer"),
-        lr=net.lr,
+        lr=float(net.lr) if isinstance(net.lr, Tensor) else net.lr,
         max_epochs=positive(net, "max_epochs", net.max_epochs),
         batch_size=batch_size(net, train.get("batch_size", net.batch_size)),
         valid_batch_size=batch_size(net, valid.get("batch_size", net.batch_size)),

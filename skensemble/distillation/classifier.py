@@ -206,7 +206,7 @@ class DistilledClassifier(TaughtClassifier):
         ],
         "transfer": [StrOptions({"auto"}), *SAMPLERS],
         "transfer_size": [Interval(numbers.Real, 0, None, closed="neither"), StrOptions({"auto"})],
-        "patience": [Interval(numbers.Real, 1, None, closed="left"), StrOptions({"auto"})],
+        "patience": [Interval(numbers.Real, 1, 1000, closed="both"), StrOptions({"auto"})],
         "perturbation": [StrOptions(set(KINDS)), Perturbation, None],
         "report_diversity": ["boolean"],
         "report": ["boolean", Interval(numbers.Integral, 2, None, closed="left")],
