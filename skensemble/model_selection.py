@@ -14,6 +14,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.utils import indexable
+from sklearn.utils.validation import _num_samples
 
 from skensemble._arguments import as_numpy, naming
 from skensemble._base.classifier import BaseNetworkClassifier
@@ -108,13 +109,20 @@ class _StackedSearch:
             token = _under_way.set(under_way)
             try:
                 if under_way is not None:
-                    _require_sortable(y)
+                    self._require_labels(y)
                     # Workers would not find what was trained here.
                     in_turn.enter_context(joblib.parallel_config("sequential"))
                 super().fit(X, y, **params)  # type: ignore[misc]
             finally:
                 _under_way.reset(token)
         return self
+
+    def _require_labels(self, y: Any) -> None:
+        """Refuse labels of which scikit-learn's searches only speak as values."""
+        with naming("y", "be one label a row"):
+            y = check_y(as_numpy(y), estimator=self)
+            if y.dtype.kind == "O":
+                np.unique(y)  # which labels that cannot be compared do not have
 
     def _require_names(self) -> None:
         """Refuse what scikit-learn lets pass, and then stumbles over."""
@@ -198,15 +206,13 @@ class _StackedSearch:
             search._run_search(evaluate_candidates, callback_ctx=callback_ctx)
             return
         under_way.in_turn.close()  # scikit-learn's loop is made; what trains uses all workers
-        with naming("y", "be one label a row"):
-            check_y(as_numpy(under_way.y), estimator=self)
 
         def evaluate(candidates: Any, cv: Any = None, **more: Any) -> Any:
             candidates = list(candidates)
             cv = self._checked_cv_orig if cv is None else cv  # type: ignore[attr-defined]
             X, y = indexable(under_way.X, under_way.y)
             with naming("cv", "give pairs of rows to train and to test on"):
-                splits = _pairs(cv.split(X, y, **under_way.routed.splitter.split), _n_rows(X))
+                splits = _pairs(cv.split(X, y, **under_way.routed.splitter.split), _num_samples(X))
             prepared, seconds = self._train_together(under_way, candidates, splits)
             with offered(prepared):
                 results = evaluate_candidates(candidates, cv=_Folds(splits), **more)
@@ -244,7 +250,7 @@ class _StackedSearch:
         unset = clone(self.estimator)  # type: ignore[attr-defined]  # as scikit-learn does
         made = [self._make_candidate(unset, one, len(splits)) for one in candidates]
         shared: dict[Any, Any] = {}
-        every = np.arange(_n_rows(under_way.X))
+        every = np.arange(_num_samples(under_way.X))
         passed_on = under_way.routed.estimator.fit
         fits = []
         try:
@@ -281,13 +287,6 @@ class _StackedSearch:
             print(f"[skensemble] {type(self).__name__}: {what}", flush=True)  # noqa: T201
 
 
-def _require_sortable(y: Any) -> None:
-    """Refuse labels that have no order, where scikit-learn says nothing of labels."""
-    if getattr(getattr(y, "dtype", None), "kind", "") == "O":
-        with naming("y", "be one label a row"):
-            np.unique(np.asarray(y))
-
-
 def _pairs(folds: Any, n_rows: int) -> list[Any]:
     """Return the folds, which must be pairs of rows that there are."""
     rows = np.arange(n_rows)
@@ -296,10 +295,6 @@ def _pairs(folds: Any, n_rows: int) -> list[Any]:
         for one in pair:
             rows[np.asarray(one)]
     return splits
-
-
-def _n_rows(X: Any) -> int:
-    return int(X.shape[0]) if hasattr(X, "shape") else len(X)
 
 
 def _set_times(results: dict[str, Any], seconds: np.ndarray) -> None:

@@ -234,9 +234,9 @@ def test_every_shard_is_sent_to_its_device(monkeypatch):
     sent = []
     train = _sharding.train_shard
 
-    def spy(job, members, device):
+    def spy(job, members, device, record):
         sent.append(([member.number for member in members], device))
-        return train(job, members, "cpu")
+        return train(job, members, "cpu", record)
 
     monkeypatch.setattr(_sharding, "train_shard", spy)
     monkeypatch.setattr(_sharding, "shard_device", lambda device, shard: f"{device}:{shard % 2}")

@@ -223,7 +223,7 @@ def test_dropout_masks_do_not_depend_on_the_stack(nets, stack):
     recipe = make_recipe("mlp", module__dropout=0.4)
     alone = DeepEnsembleClassifier(recipe, MEMBERS, stack=1, random_state=ROOT).fit(X, y)
     stacked = DeepEnsembleClassifier(recipe, MEMBERS, stack=stack, random_state=ROOT).fit(X, y)
-    assert isinstance(nets[-1].stack_, GraphStack)
+    assert any(isinstance(net.stack_, GraphStack) for net in nets[MEMBERS:])
     for one, other in zip(alone, stacked, strict=True):
         assert_close(one, other.module_)
     plain = DeepEnsembleClassifier(make_recipe("mlp"), 1, random_state=ROOT).fit(X, y)

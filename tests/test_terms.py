@@ -127,7 +127,9 @@ def test_terms_of_ones_own_are_cloned_and_searched(teacher, monkeypatch):
     sizes = []
     train = training.train_shard
     monkeypatch.setattr(
-        training, "train_shard", lambda job, m, d: (sizes.append(len(m)), train(job, m, d))[1]
+        training,
+        "train_shard",
+        lambda job, m, *more: (sizes.append(len(m)), train(job, m, *more))[1],
     )
     student = DistilledClassifier(
         FrozenEstimator(teacher), make_net(), objective=Mean(), random_state=0
@@ -154,7 +156,9 @@ def test_numbers_of_a_term_train_in_one_stack(teacher, monkeypatch, term, grid, 
     sizes = []
     train = training.train_shard
     monkeypatch.setattr(
-        training, "train_shard", lambda job, m, d: (sizes.append(len(m)), train(job, m, d))[1]
+        training,
+        "train_shard",
+        lambda job, m, *more: (sizes.append(len(m)), train(job, m, *more))[1],
     )
     student = DistilledClassifier(
         FrozenEstimator(teacher), make_net(max_epochs=1), objective=term, random_state=0,

@@ -55,10 +55,11 @@ class Checkpoint(Parameters):
     >>> from sklearn.datasets import load_iris
     >>> from skensemble import Checkpoint, DeepEnsembleClassifier
     >>> X, y = load_iris(return_X_y=True)
-    >>> folder = tempfile.TemporaryDirectory()
-    >>> ensemble = DeepEnsembleClassifier(n_estimators=2, checkpoint=Checkpoint(folder.name, 5))
-    >>> first = ensemble.fit(X, y).predict_proba(X)  # random_state=None; kept in the folder too
-    >>> bool((ensemble.fit(X, y).predict_proba(X) == first).all())
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     ensemble = DeepEnsembleClassifier(n_estimators=2, checkpoint=Checkpoint(folder, 5))
+    ...     first = ensemble.fit(X, y).predict_proba(X)
+    ...     again = ensemble.fit(X, y).predict_proba(X)  # nothing is trained; the folder has a seed
+    >>> bool((first == again).all())
     True
     """
 
