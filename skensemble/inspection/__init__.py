@@ -1,0 +1,13 @@
+"""What networks have learned, as numbers and as pictures."""
+
+from skensemble.inspection.landscape import LossLandscape, LossLandscapeDisplay, loss_landscape
+from skensemble.inspection.views import LearnedViews, LearnedViewsDisplay, learned_views
+
+__all__ = [
+    "LearnedViews",
+    "LearnedViewsDisplay",
+    "LossLandscape",
+    "LossLandscapeDisplay",
+    "learned_views",
+    "loss_landscape",
+]
