@@ -1,5 +1,6 @@
 """What networks have learned, as numbers and as pictures."""
 
+from skensemble.inspection.diversity import diversity_score
 from skensemble.inspection.landscape import LossLandscape, LossLandscapeDisplay, loss_landscape
 from skensemble.inspection.views import LearnedViews, LearnedViewsDisplay, learned_views
 
@@ -8,6 +9,7 @@ __all__ = [
     "LearnedViewsDisplay",
     "LossLandscape",
     "LossLandscapeDisplay",
+    "diversity_score",
     "learned_views",
     "loss_landscape",
 ]
