@@ -12,6 +12,7 @@ from PIL import Image
 from scipy import ndimage
 from sklearn.datasets import load_sample_images
 
+from skensemble._seeding import numbered
 from skensemble.datasets import (
     CORRUPTIONS,
     TABLE_CORRUPTIONS,
@@ -210,7 +211,7 @@ def test_blurs_are_means_of_moved_images():
     ]
     np.testing.assert_allclose(corrupt_images(x, "zoom_blur", severity=1), zoomed, atol=1e-4)
     for number, one in enumerate(x):
-        angle = np.random.default_rng((7, number)).uniform(-np.pi / 4, np.pi / 4)
+        angle = numbered(7, number).uniform(-np.pi / 4, np.pi / 4)
         weights = np.exp(-0.5 * np.arange(13) ** 2 / 1.5**2)
         moved = sum(
             w * look(one, i + k * np.sin(angle), j + k * np.cos(angle))
@@ -311,6 +312,15 @@ def test_tables_are_altered_as_they_say():
     permuted = corrupt_table(TABLE, "permute", severity=4, random_state=0)
     np.testing.assert_array_equal(np.sort(permuted, 0), np.sort(TABLE, 0))
     np.testing.assert_array_equal((permuted != TABLE).mean(0), [0.3] * 4 + [0])
+
+
+def test_noise_is_not_that_of_data_drawn_with_the_same_seed():
+    X = np.random.default_rng(0).normal(size=(1000, 1))
+    noise = corrupt_table(X, "noise", random_state=0) - X
+    assert abs(np.corrcoef(noise[:, 0], X[:, 0])[0, 1]) < 0.1
+    image = np.random.default_rng(0).normal(0.5, 0.05, size=(1, 1, 32, 32)).clip(0, 1)
+    noise = corrupt_images(image, "gaussian_noise", random_state=0) - image
+    assert abs(np.corrcoef(noise.ravel(), image.ravel())[0, 1]) < 0.1
 
 
 @pytest.mark.parametrize("corruption", TABLE_CORRUPTIONS)

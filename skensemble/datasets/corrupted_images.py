@@ -11,7 +11,7 @@ import torch
 
 from skensemble._arguments import as_numpy, naming
 from skensemble._private import Interval, StrOptions, validate_params
-from skensemble._seeding import root_seed
+from skensemble._seeding import numbered, root_seed
 from skensemble.datasets import noises, weather
 from skensemble.datasets.pixels import Draws
 
@@ -116,7 +116,7 @@ def corrupt_images(
     for start in range(0, len(X), _CHUNK_ROWS):
         part = X[start : start + _CHUNK_ROWS]
         numbers = range(start, start + len(part))
-        draws = Draws([np.random.default_rng((root, number)) for number in numbers])
+        draws = Draws([numbered(root, number) for number in numbers])
         x = torch.from_numpy(part.astype(np.float32) / np.float32(scale))
         found = scale * kind(x, level, draws).clamp(0, 1).numpy()
         out[start : start + len(part)] = found.round() if scale == 255 else found

@@ -10,7 +10,7 @@ import numpy as np
 
 from skensemble._arguments import as_numpy, naming
 from skensemble._private import Interval, StrOptions, validate_params
-from skensemble._seeding import root_seed
+from skensemble._seeding import numbered, root_seed
 
 __all__ = ["TABLE_CORRUPTIONS", "corrupt_table"]
 
@@ -63,7 +63,7 @@ def corrupt_table(X: Any, corruption: str, *, severity: int = 3, random_state: A
     >>> from skensemble.datasets import corrupt_table
     >>> X = np.arange(20.0).reshape(10, 2)
     >>> int(np.isnan(corrupt_table(X, "missing", severity=5, random_state=0)).sum())
-    6
+    8
     """
     root, level = root_seed(random_state), _LEVELS[corruption][severity - 1]
     kind = _KINDS[corruption]
@@ -74,7 +74,7 @@ def corrupt_table(X: Any, corruption: str, *, severity: int = 3, random_state: A
                 "The 'X' must have finite numbers, or NaN where one is missing. Got infinity in "
                 f"column {number}."
             )
-        return kind(values, level, np.random.default_rng((root, number)))
+        return kind(values, level, numbered(root, number))
 
     if hasattr(X, "isetitem"):  # of pandas
         return _in_frame(X, altered, corruption == "missing")
