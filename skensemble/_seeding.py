@@ -73,6 +73,11 @@ def purpose_seed(seed: int, purpose: Purpose) -> int:
     return int(np.random.SeedSequence(seed, spawn_key=(int(purpose),)).generate_state(1)[0])
 
 
+def numbered(root: int, number: int) -> np.random.Generator:
+    """Return the generator of one thing among others, none of which is that of the root itself."""
+    return np.random.default_rng(np.random.SeedSequence(root, spawn_key=(number,)))
+
+
 def generator(seed: int, purpose: Purpose, device: str | torch.device = "cpu") -> torch.Generator:
     """Return a torch generator of its own for a member and a purpose."""
     return torch.Generator(device).manual_seed(purpose_seed(seed, purpose))

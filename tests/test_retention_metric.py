@@ -8,8 +8,7 @@ import pytest
 from hypothesis import assume, given, settings, strategies as st
 from sklearn.metrics import accuracy_score, log_loss
 
-from skensemble import metrics
-from skensemble.metrics import negative_log_likelihood, retention
+from skensemble.metrics import distillation, negative_log_likelihood, retention
 
 SEEDS = st.integers(0, 10_000)
 POINTS = [
@@ -95,7 +94,7 @@ def test_draws_are_repeatable_and_in_parts(monkeypatch):
     first = retention(*given, random_state=3).kept_interval
     assert retention(*given, random_state=3).kept_interval == first
     assert retention(*given, random_state=4).kept_interval != first
-    monkeypatch.setattr(metrics, "_MOST_COUNTS", 130)
+    monkeypatch.setattr(distillation, "_MOST_COUNTS", 130)
     assert retention(*given, random_state=3).kept_interval == pytest.approx(first)
 
 

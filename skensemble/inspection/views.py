@@ -1,4 +1,4 @@
-"""What networks have learned, as numbers and as pictures."""
+"""Which views of each class networks have learned."""
 
 from __future__ import annotations
 
