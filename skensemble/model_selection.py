@@ -17,6 +17,7 @@ from sklearn.utils import indexable
 from sklearn.utils.validation import _num_samples
 
 from skensemble._arguments import as_numpy, naming
+from skensemble._base.checks import ROWS
 from skensemble._base.classifier import BaseNetworkClassifier
 from skensemble._fits.given import Given, Steps
 from skensemble._fits.prepared import Prepared, estimator_key, offered, rows_key
@@ -109,7 +110,7 @@ class _StackedSearch:
             token = _under_way.set(under_way)
             try:
                 if under_way is not None:
-                    self._require_labels(y)
+                    self._require_rows(X, y)
                     # Workers would not find what was trained here.
                     in_turn.enter_context(joblib.parallel_config("sequential"))
                 super().fit(X, y, **params)  # type: ignore[misc]
@@ -117,8 +118,10 @@ class _StackedSearch:
                 _under_way.reset(token)
         return self
 
-    def _require_labels(self, y: Any) -> None:
-        """Refuse labels of which scikit-learn's searches only speak as values."""
+    def _require_rows(self, X: Any, y: Any) -> None:
+        """Refuse rows and labels of which scikit-learn's searches only speak as values."""
+        with naming("X", ROWS):
+            _num_samples(X)
         with naming("y", "be one label a row"):
             y = check_y(as_numpy(y), estimator=self)
             if y.dtype.kind == "O":

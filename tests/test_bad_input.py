@@ -218,6 +218,8 @@ def test_searches():
     for cv in ([1, 2], [([0, 1], [99])], ["x"], b"x", np.array([1, 2])):
         with pytest.raises((ValueError, TypeError), match="'cv'"):
             search(cv=cv).fit(X, Y)
+    with pytest.raises(TypeError, match="'X' must"):
+        search().fit(1.0, Y)
     with pytest.raises(TypeError, match="'param_grid' must have names of parameters. Got 1"):
         search(param_grid={1: [1]}).fit(X, Y)
     with pytest.raises(ValueError, match="'scoring' must be scorers"):
