@@ -87,6 +87,7 @@ def test_what_was_not_trained_has_learned_nothing():
 
 
 def test_display(tmp_path):
+    pytest.importorskip("matplotlib")
     learned = np.random.default_rng(0).uniform(size=(4, 3, 2)) < 0.5
     views = LearnedViews(learned * 1.0, learned, np.array(["a", "b", "c"]))
     display = LearnedViewsDisplay(views).plot()

@@ -234,6 +234,7 @@ def test_rise_is_the_mean_near_the_centre(n_steps, dims, slope):
 
 
 def test_display(tmp_path):
+    pytest.importorskip("matplotlib")
     network = fit()
     display = LossLandscapeDisplay.from_estimator(network, X, Y, n_steps=5)
     assert display.landscape.loss.shape == (5, 5)

@@ -1,6 +1,7 @@
 """The demo."""
 
 import numpy as np
+import pytest
 import torch
 
 import skensemble.__main__ as demo
@@ -13,6 +14,7 @@ def quick(*more):
 
 
 def test_prints_every_row_and_writes_the_picture(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
     picture = tmp_path / "demo.png"
     assert quick("--out", str(picture)) == 0
     lines = capsys.readouterr().out.splitlines()

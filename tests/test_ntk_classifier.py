@@ -133,6 +133,7 @@ def test_workers_chunks_and_solvers_change_nothing():
 
 
 def test_it_can_be_kept(tmp_path):
+    pytest.importorskip("onnxscript")
     X, y = make_data(40)
     labels = np.array(["a", "b", "c"])[y]
     model = NTKClassifier(make_net(), n_estimators=2, reg="loo", random_state=0).fit(X, labels)

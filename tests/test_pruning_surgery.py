@@ -431,6 +431,7 @@ def test_a_helper_is_believed_only_if_it_is_right():
 
 
 def test_torch_pruning_finds_what_residual_blocks_share():
+    pytest.importorskip("torch_pruning")
     module = disturb(skensemble.nn.CifarResNet(IMAGE, 4, depth=8, width=4))
     x = torch.randn(4, *IMAGE)
     operation = plan_coupled(module, x, PruningSettings(keep=0.5))
@@ -443,6 +444,8 @@ def test_torch_pruning_finds_what_residual_blocks_share():
 
 
 def test_torch_pruning_is_not_believed_about_padded_shortcuts():
+    pytest.importorskip("torch_pruning")
+
     class Padded(nn.Module):
         def __init__(self):
             super().__init__()
@@ -480,6 +483,7 @@ class Scaled(nn.Module):
 
 
 def test_coupled_says_so_where_it_takes_nothing_out():
+    pytest.importorskip("torch_pruning")
     module, x = disturb(Scaled()), torch.randn(4, *IMAGE)
     said = (
         r"coupled=True finds no channels to take out of this Scaled\. Left alone are .*"
@@ -501,6 +505,7 @@ def uncalled(net, x):
 
 
 def test_what_torch_pruning_cannot_follow_is_an_error_of_ours(monkeypatch):
+    pytest.importorskip("torch_pruning")
     x = torch.randn(4, *IMAGE)
     module = Net(uncalled, beside=nn.Conv2d(6, 6, 1))
     with pytest.raises(CannotPrune, match=r"This Net does not call beside\. Use coupled=False"):

@@ -177,6 +177,8 @@ USES = {
 
 @pytest.mark.parametrize("use", USES.values(), ids=USES)
 def test_shared_networks_are_left_alone_and_used_in_threads(shared, use):
+    if use is USES["coupled"]:
+        pytest.importorskip("torch_pruning")
     X, y = make_images()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
