@@ -1,6 +1,7 @@
 """Altered batches: what becomes of rows and labels, and which network sees what."""
 
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
@@ -37,6 +38,7 @@ from skensemble.augmentation import (
     RandAugment,
     Transform,
     mixed,
+    policies,
 )
 from skensemble.augmentation.names import read_augmentation
 from skensemble.metrics import pairwise_kl
@@ -662,7 +664,8 @@ def altered(augmentation, x, y=None, weight=None, seed=0):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("kind", [AutoAugment, RandAugment])
+@pytest.mark.parametrize("kind", [AutoAugment, partial(AutoAugment, "random", policy_seed=1),
+                                  RandAugment])  # fmt: skip
 def test_policies_work_on_bytes(kind, dtype):
     X = images(12, side=8)[0].astype(dtype)
     before = global_state()
@@ -677,11 +680,53 @@ def test_policies_work_on_bytes(kind, dtype):
     np.testing.assert_array_equal(by_row, altered(kind(), X).x[0].numpy())
     assert (by_row != altered(kind(), X, seed=1).x[0].numpy()).any()
 
-    class Same(kind):
+    class Same(getattr(kind, "func", kind)):
         def _build(self):
             return lambda row: row
 
     np.testing.assert_allclose(altered(Same(), X).x[0], X, rtol=1e-6)
+
+
+IN_TORCHVISION = {
+    "shear-x": "ShearX", "shear-y": "ShearY", "shift-x": "TranslateX", "shift-y": "TranslateY",
+    "rotate": "Rotate", "brightness": "Brightness", "color": "Color", "contrast": "Contrast",
+    "sharpness": "Sharpness", "posterize": "Posterize", "solarize": "Solarize",
+    "autocontrast": "AutoContrast", "equalize": "Equalize", "invert": "Invert",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", policies.OPERATIONS)
+def test_operations_of_random_policies_are_those_of_learned_ones(name):
+    auto, other = v2().AutoAugment(), IN_TORCHVISION[name]
+    x = torch.from_numpy((images(2, side=16)[0][0] * 255).astype(np.uint8)).expand(3, -1, -1)
+    run, number_of, signed = policies.OPERATIONS[name]
+    sizes, is_signed = auto._AUGMENTATION_SPACE[other]
+    assert signed == is_signed
+    given = {"interpolation": auto.interpolation, "fill": auto._fill}
+    for size in (0, 4, 9):
+        magnitude = 0.0 if number_of is None else float(sizes(10, 16, 16)[size])
+        expected = auto._apply_image_or_video_transform(x, other, magnitude, **given)
+        found = run(x) if number_of is None else run(x, number_of(size))
+        # torchvision's sizes are float32, which may round a byte the other way.
+        assert (found.int() - expected.int()).abs().max() <= 1, size
+
+
+def test_random_policies():
+    pairs = policies.draw_pairs(3)
+    assert len(pairs) == 25
+    assert pairs == policies.draw_pairs(3) != policies.draw_pairs(4)
+    many = [one for seed in range(40) for pair in policies.draw_pairs(seed) for one in pair]
+    assert {one.name for one in many} == set(policies.OPERATIONS)
+    assert {one.size for one in many} == set(range(10))
+    np.testing.assert_allclose(np.mean([one.chance for one in many]), 0.5, atol=0.03)
+    x = torch.from_numpy((images(2, side=8)[0] * 255).astype(np.uint8))
+    policy = policies.RandomPolicy(0)
+    policy.pairs = [(policies.Operation("invert", 0.0, 0), policies.Operation("invert", 1.0, 0))]
+    torch.manual_seed(0)
+    assert torch.equal(policy(x), 255 - x)
+    policy.pairs = [(policies.Operation("invert", 0.25, 0), policies.Operation("invert", 0.0, 0))]
+    share = np.mean([torch.equal(policy(x), 255 - x) for _ in range(400)])
+    assert 0.18 < share < 0.32
 
 
 def test_transforms_of_torchvision():
@@ -794,7 +839,8 @@ def test_parameters_are_checked():
         (lambda: MixUp(alpha=-1), "alpha"), (lambda: MixUp(p=-0.1), "p"),
         (lambda: Cutout(0), "side"), (lambda: Cutout(p=2), "p"),
         (lambda: CropFlip(-1), "padding"), (lambda: CropFlip(flip=2), "flip"),
-        (lambda: AutoAugment("mnist"), "policy"), (lambda: RandAugment(0), "n_ops"),
+        (lambda: AutoAugment("mnist"), "policy"), (lambda: AutoAugment(policy_seed=-1), "policy_seed"),
+        (lambda: RandAugment(0), "n_ops"),
         (lambda: RandAugment(magnitude=31), "magnitude"), (lambda: Transform(3), "function"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=f"The '{name}' parameter of .* must be .* Got"):

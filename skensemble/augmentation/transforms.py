@@ -18,6 +18,7 @@ from skensemble._data.batches import Batch
 from skensemble._private import Interval, StrOptions
 from skensemble._seeding import torch_seeded
 from skensemble.augmentation.base import Augmentation, Draws, check_fields, check_image, weighed
+from skensemble.augmentation.policies import RandomPolicy
 
 
 def _run(transform: Any, x: Tensor, seed: int, per_row: bool) -> Tensor:
@@ -75,25 +76,31 @@ class AutoAugment(_Policy):
 
     Parameters
     ----------
-    policy : {"cifar10", "imagenet", "svhn"}, default="cifar10"
-        Which list.
+    policy : {"cifar10", "imagenet", "svhn", "random"}, default="cifar10"
+        Which list. "random" is one that was drawn and not learned, the paper's own control.
     per_row : bool, default=True
         Whether each row draws a pair of its own, as in the paper, or one serves the whole
         batch, which takes far less time.
+    policy_seed : int, default=0
+        Of the "random" list, which is then the same for all members and epochs.
     """
 
     policy: str = "cifar10"
     per_row: bool = True
+    policy_seed: int = 0
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
-        "policy": [StrOptions({"cifar10", "imagenet", "svhn"})],
+        "policy": [StrOptions({"cifar10", "imagenet", "svhn", "random"})],
         "per_row": ["boolean"],
+        "policy_seed": [Interval(numbers.Integral, 0, None, closed="left")],
     }
 
     def __post_init__(self) -> None:
         check_fields(self)
 
     def _build(self) -> Any:
+        if self.policy == "random":
+            return RandomPolicy(self.policy_seed)
         from torchvision.transforms import v2  # takes a second to import
 
         return v2.AutoAugment(v2.AutoAugmentPolicy(self.policy))
