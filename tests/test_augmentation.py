@@ -839,7 +839,8 @@ def test_parameters_are_checked():
         (lambda: MixUp(alpha=-1), "alpha"), (lambda: MixUp(p=-0.1), "p"),
         (lambda: Cutout(0), "side"), (lambda: Cutout(p=2), "p"),
         (lambda: CropFlip(-1), "padding"), (lambda: CropFlip(flip=2), "flip"),
-        (lambda: AutoAugment("mnist"), "policy"), (lambda: AutoAugment(policy_seed=-1), "policy_seed"),
+        (lambda: AutoAugment("mnist"), "policy"),
+        (lambda: AutoAugment(policy_seed=-1), "policy_seed"),
         (lambda: RandAugment(0), "n_ops"),
         (lambda: RandAugment(magnitude=31), "magnitude"), (lambda: Transform(3), "function"),
     ):  # fmt: skip
