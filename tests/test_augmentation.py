@@ -144,7 +144,7 @@ def test_crop_flip_is_a_shifted_and_mirrored_copy(seed, padding, height, width):
                 for c in range(width):
                     at = r + down[i] - padding, c + right[i] - padding
                     if 0 <= at[0] < height and 0 <= at[1] < width:
-                        expected[:, r, c] = x[m, i][:, at[0], at[1]]
+                        expected[:, r, c] = x[m, i][:, at[0], at[1]].numpy()
             expected = expected[:, :, ::-1] if number[i] < 0.4 else expected
             np.testing.assert_array_equal(out[m, i], expected)
 

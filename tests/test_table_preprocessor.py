@@ -401,8 +401,12 @@ def test_names_that_collide_are_made_different():
 def test_values_of_another_kind_are_refused(fit, new, message):
     for container in (as_pandas, as_objects):
         if new is None:
+            try:
+                table = container([fit])
+            except OverflowError:  # of a pandas that cannot hold it
+                continue
             with pytest.raises(ValueError, match=message):
-                TablePreprocessor().fit(container([fit]))
+                TablePreprocessor().fit(table)
         else:
             table = TablePreprocessor().fit(container([fit]))
             with pytest.raises(ValueError, match=message):

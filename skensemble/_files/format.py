@@ -29,7 +29,7 @@ READABLE = (1, 2, FORMAT)
 _KEY = "skensemble"
 # Characters of a header, which becomes some ten times as many bytes of objects.
 _LONGEST = 1 << 26
-_OS_ERROR = re.compile(r"\(os error (\d+)\)")
+_OS_ERROR = re.compile(r"\(os error (?P<new>\d+)\)|\bOs \{ code: (?P<old>\d+)")
 
 
 @dataclass
@@ -65,7 +65,7 @@ def write(state: State, path: str | os.PathLike[str]) -> None:
             number = _OS_ERROR.search(str(error))
             if number is None:
                 raise
-            raise OSError(int(number[1]), str(error)) from error
+            raise OSError(int(number["new"] or number["old"]), str(error)) from error
         digest.seal(file)
 
 
