@@ -216,7 +216,7 @@ def test_the_widest_floats_have_a_distance():
         ([True, None, np.False_], "boolean"),
         ([pd.NA, 1], "number"),
         ([pd.NaT, pd.Timestamp(0)], "date"),
-        ([np.datetime64("2020-01-01"), np.datetime64("NaT"), dt.date(2020, 1, 1)], "date"),
+        ([np.datetime64("2020-01-01"), np.datetime64("NaT", "D"), dt.date(2020, 1, 1)], "date"),
         ([np.timedelta64(1, "D"), dt.timedelta(1), np.nan], "duration"),
         (["1.5", None, float("nan")], "category"),
         ([1, "a"], "category"),
