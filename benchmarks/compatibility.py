@@ -44,7 +44,7 @@ def lower_bounds(project: dict[str, Any]) -> Iterator[str]:
     extras = project["optional-dependencies"]
     wanted = [*project["dependencies"], *(one for name in OLDEST for one in extras[name])]
     found: dict[str, str] = {}
-    for requirement in [*wanted, *test_tools(project)]:
+    for requirement in [*wanted, *tools_of_tests(project)]:
         match = re.match(r"([\w.-]+)(?:\[.*?\])?>=([\d.]+)", requirement)
         if match:
             found[match[1]] = match[2]
@@ -56,7 +56,7 @@ def _name(requirement: str) -> str:
     return re.split(r"[^\w.-]", requirement)[0]
 
 
-def test_tools(project: dict[str, Any]) -> list[str]:
+def tools_of_tests(project: dict[str, Any]) -> list[str]:
     """Return what the tests need that no extra for users has."""
     extras = dict(project["optional-dependencies"])
     tests = extras.pop("test")
@@ -78,7 +78,7 @@ def run(setting: str, python: str, log: Path) -> dict[str, Any]:
     """Make an environment, run the suite in it, and say what came of it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = {"bare": "", "oldest": f"[{','.join(OLDEST)}]", "newest": "[test]"}[setting]
-    wanted = [f"{ROOT}{extras}", *test_tools(project)]
+    wanted = [f"{ROOT}{extras}", *tools_of_tests(project)]
     with tempfile.TemporaryDirectory() as place, log.open("w") as out:
         subprocess.run([python, "-m", "venv", place], check=True)
         own = Path(place) / "bin" / "python"

@@ -34,6 +34,7 @@ from skensemble import (
 )
 from skensemble._engine.net import StackNet
 from skensemble._records.file import BrokenRecord, read, write
+from skensemble._records.fingerprint import told
 from skensemble._records.folder import active
 from skensemble._records.tree import NotRecordable
 from skensemble.nn import MLP
@@ -202,6 +203,33 @@ def test_an_interrupted_fit_goes_on_to_the_same_bits(name, tmp_path):
     assert active() is None
 
 
+def test_files_of_others_stay(tmp_path):
+    kept = [tmp_path / name for name in ("mine.tmp", ".mine.tmp", "notes/.0123456789abcdef.tmp")]
+    (tmp_path / "notes").mkdir()
+    for path in kept:
+        path.touch()
+    run(NetworkClassifier(recipe(), random_state=0, checkpoint=tmp_path))
+    (left,) = tmp_path.glob("training-0/*.done")
+    stray = left.with_name(".0123456789abcdef.tmp")
+    stray.touch()
+    run(NetworkClassifier(recipe(), random_state=0, checkpoint=tmp_path))
+    assert all(path.exists() for path in kept)
+    assert not stray.exists()
+
+
+def test_sets_are_told_in_one_order():
+    words = {f"module__{n}" for n in range(20)}
+    assert told({"a": words}) == {"a": sorted(words)}
+    assert told(frozenset(words)) == sorted(words, key=repr)
+
+
+def test_other_libraries_are_refused(tmp_path, monkeypatch):
+    run(NetworkClassifier(recipe(), random_state=0, checkpoint=tmp_path))
+    monkeypatch.setattr(torch, "__version__", "0.1")
+    with pytest.raises(ValueError, match="torch was .* and is '0.1'"):
+        run(NetworkClassifier(recipe(), random_state=0, checkpoint=tmp_path))
+
+
 def test_what_is_done_is_not_done_again(tmp_path):
     ensemble = DeepEnsembleClassifier(recipe(), 3, stack=1, random_state=0, checkpoint=tmp_path)
     with pytest.raises(KeyboardInterrupt):
@@ -212,8 +240,9 @@ def test_what_is_done_is_not_done_again(tmp_path):
     assert Stop.seen == 0
 
 
-def test_every_so_many_epochs(tmp_path):
-    net = NetworkClassifier(recipe(), random_state=0, checkpoint=Checkpoint(tmp_path, every=3))
+@pytest.mark.parametrize("every", [3, np.int64(3)])
+def test_every_so_many_epochs(tmp_path, every):
+    net = NetworkClassifier(recipe(), random_state=0, checkpoint=Checkpoint(tmp_path, every))
     with pytest.raises(KeyboardInterrupt):
         run(net, 5)
     run(net)
@@ -459,7 +488,10 @@ def counted(*args):
     replace(*args)
 
 atomic.os.replace = counted
-net = NeuralNetClassifier(MLP, criterion=torch.nn.CrossEntropyLoss, max_epochs=4)
+net = NeuralNetClassifier(
+    MLP, module__hidden=(8,), module__dropout=0.1, optimizer=torch.optim.SGD,
+    optimizer__momentum=0.9, criterion=torch.nn.CrossEntropyLoss, max_epochs=4,
+)
 teacher = DeepEnsembleClassifier(net, n_estimators=2)
 kept = Checkpoint(sys.argv[1], every=1)
 student = DistilledClassifier(teacher, net, random_state=0, checkpoint=kept).fit(X, y)

@@ -223,7 +223,7 @@ class Recorder:
 
     def _is_time(self, epoch: int) -> bool:
         every = self.record.every
-        if isinstance(every, int):
+        if not isinstance(every, str):
             return epoch % every == 0
         now = time.monotonic()
         if now - self._kept_at < _SECONDS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator
@@ -81,6 +82,11 @@ def replacing(path: str | os.PathLike[str], sync: bool = True) -> Iterator[Path]
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
         raise
+
+
+def is_leftover(name: str) -> bool:
+    """Whether a file has a name that `replacing` gives."""
+    return re.fullmatch(rf"\.[0-9a-f]{{16}}{re.escape(LEFTOVER)}", name) is not None
 
 
 def _target(path: Any) -> Path:

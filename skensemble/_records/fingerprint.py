@@ -21,6 +21,8 @@ def told(value: Any) -> Any:
         return value
     if isinstance(value, float):
         return repr(value)
+    if isinstance(value, set | frozenset):  # whose order another process does not share
+        return sorted((told(one) for one in value), key=repr)
     if isinstance(value, list | tuple):
         return [told(one) for one in value]
     if isinstance(value, dict):

@@ -22,7 +22,7 @@ import torch
 
 from skensemble._parameters import Parameters
 from skensemble._private import Interval, StrOptions
-from skensemble._records.atomic import LEFTOVER
+from skensemble._records.atomic import LEFTOVER, is_leftover
 from skensemble._records.file import BrokenRecord, read, write
 from skensemble._records.fingerprint import data_of, differences
 
@@ -111,8 +111,7 @@ class Folder:
         self._scope = self.path
         self._counts: dict[Path, int] = {}
         self._digests: dict[int, tuple[Any, str | None]] = {}
-        for stray in self.path.rglob(f"*{LEFTOVER}"):  # of a process that was killed in a write
-            stray.unlink(missing_ok=True)
+        self._remove_leftovers()
         root = draw_root()  # in any case: a generator that is shared goes on as it would
         kept = self._read(self.path / _FIT)
         if kept is None:
@@ -121,6 +120,13 @@ class Folder:
         require_same(self.path, kept["about"], about)
         require_same(self.path, kept["versions"], _versions())
         self.root = int(kept["root"])
+
+    def _remove_leftovers(self) -> None:
+        """Remove what a process left that was killed in a write, and no file of anybody else's."""
+        for place in (self.path, *self.path.rglob("training-*")):
+            for stray in place.glob(f".*{LEFTOVER}"):
+                if is_leftover(stray.name):
+                    stray.unlink(missing_ok=True)
 
     @staticmethod
     def _read(path: Path) -> Any:
