@@ -104,7 +104,7 @@ def schedules():
                     step_every="batch",
                 ),
             ),
-            ("cold", Freezer("first.*", at=lambda net: len(net.history) == 3)),
+            ("cold", Freezer("first.*", at=lambda net: len(net.history) == 1)),
         ],
         optimizer=torch.optim.SGD,
         optimizer__momentum=0.9,
