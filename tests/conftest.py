@@ -1,6 +1,8 @@
 """Settings for all tests."""
 
+import importlib
 import os
+import warnings
 
 # Before scikit-learn and SciPy are imported: the common checks then cover array API inputs.
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
@@ -22,3 +24,19 @@ settings.load_profile("repeatable")
 def teacher():
     """Three networks that know the points; tests must leave them as they were."""
     return DeepEnsembleClassifier(make_net(), 3, random_state=5).fit(*make_points())
+
+
+@pytest.fixture(scope="module")
+def ray_cluster():
+    """Two workers of ray, which end with the module."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        ray = pytest.importorskip("ray")
+        importlib.import_module("ray.util.joblib").register_ray()
+        ray.init(
+            num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False,
+            object_store_memory=100 * 2**20,
+            runtime_env={"env_vars": {"PYTHONPATH": os.path.dirname(__file__)}},
+        )  # fmt: skip
+        yield ray
+        ray.shutdown()

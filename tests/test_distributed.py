@@ -1,6 +1,5 @@
 """Shards on threads, processes, dask and ray give the members of one process."""
 
-import importlib
 import logging
 import os
 import warnings
@@ -133,20 +132,6 @@ def test_dask_tells_of_divergence(dask_client):
     with joblib.parallel_config("dask"), pytest.raises(MemberDivergedError) as caught:
         ensemble.fit(*data())
     assert len(ensemble) == 6 - len(caught.value.diverged)
-
-
-@pytest.fixture(scope="module")
-def ray_cluster():
-    with warnings.catch_warnings():
-        warnings.simplefilter("default")
-        ray = pytest.importorskip("ray")
-        importlib.import_module("ray.util.joblib").register_ray()
-        ray.init(
-            num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False,
-            object_store_memory=100 * 2**20,
-        )  # fmt: skip
-        yield ray
-        ray.shutdown()
 
 
 @pytest.mark.filterwarnings("default")

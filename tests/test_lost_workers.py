@@ -149,3 +149,18 @@ def test_what_kills_all_its_workers_is_told_of(dask_client):
     model = ensemble("always")
     with joblib.parallel_config("dask"), pytest.raises(WorkerLostError, match="KilledWorker"):
         model.fit(X, Y)
+
+
+# -- ray ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("kind", [ensemble, search])
+def test_a_killed_worker_of_ray_is_told_of(ray_cluster, tmp_path, kind):
+    died = tmp_path / "died"
+    with (
+        joblib.parallel_config("ray", n_jobs=2),
+        pytest.raises(WorkerLostError, match="killed or crashed.*ActorDiedError"),
+    ):
+        kind(died).fit(X, Y)
+    assert died.exists()
