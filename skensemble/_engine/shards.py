@@ -21,7 +21,7 @@ from skensemble._engine.rates import MemberRates
 from skensemble._engine.resources import at_most_threads, available_bytes
 from skensemble._engine.results import MemberResult
 from skensemble._engine.resuming import Recorder, ShardRecord
-from skensemble._engine.stacks import LoopStack
+from skensemble._engine.stacks import LoopStack, MemberStack
 from skensemble._recipes.recipe import Recipe
 from skensemble._seeding import Purpose, generator, purpose_seed, torch_seeded
 from skensemble.nn._taps import captured_shapes
@@ -100,9 +100,9 @@ def _run_part(job: Job, members: list[Member], device: str, record: ShardRecord 
         torch.cuda.empty_cache()
     half = -(-len(members) // 2)
     found = Outcome(room_for=half) + _run_part(job, members[:half], device, record)
-    return (
-        found if found.error is not None else found + _run_part(job, members[half:], device, record)
-    )
+    if found.error is None:
+        found += _run_part(job, members[half:], device, record)
+    return found
 
 
 def _is_too_large(job: Job, members: list[Member], device: str) -> bool:
@@ -121,15 +121,38 @@ def _train(
     if done:
         return done
     recipe = members[0].recipe.on(device)
-    training = recipe.training
-    stopping = training.early_stopping()
     modules = [member.recipe.build(member.seed) for member in members]
     data = TrainingData.gather([member.data for member in members], recipe.dtype, device)
     objective = _start_objective(members, modules[0], data)
     stack = job.plan.build(modules)
+    net = _make_net(job, members, recipe, stack, objective)
+    stack.set_draws([generator(m.seed, Purpose.FORWARD, device) for m in members])
+    shared = members[0].objective.shared_batches
+    # Without shuffling, members with the same rows see the same batches: one copy will do.
+    rows = members[0].data.rows
+    alike = not recipe.training.shuffle and all(member.data.rows is rows for member in members)
+    train = Split(data, _index([member.data for member in members], shared or alike))
+    held_out = _held_out(members, recipe, shared)
+    draws = job.plan.draws and isinstance(stack, LoopStack)
+    seed = purpose_seed(members[0].seed, Purpose.FORWARD)
+    draws_on = torch.device(device) if draws else None
+    recorder = None if record is None else Recorder(record, draws_on)
+    with named(members, net), torch_seeded(seed, device) if draws else nullcontext():
+        results = net.train(train, held_out, _label(members), recorder)
+    if record is not None:
+        record.keep_results(results)
+    return results
+
+
+def _make_net(
+    job: Job, members: list[Member], recipe: Recipe, stack: MemberStack, objective: Objective
+) -> StackNet:
+    """Return skorch's net that trains a stack as the members' recipes say."""
+    training, device = recipe.training, recipe.training.device
+    stopping = training.early_stopping()
     rates = MemberRates([member.recipe.training for member in members], device)
     masks = MemberMasks([member.recipe for member in members], device)
-    net = StackNet(
+    return StackNet(
         stack,
         objective,
         orders=_orders(job, members),
@@ -153,22 +176,6 @@ def _train(
         **{f"optimizer__{key}": value for key, value in rates.optimizer_kwargs.items()},
         **{f"compile__{key}": value for key, value in training.compile_kwargs.items()},
     )
-    stack.set_draws([generator(m.seed, Purpose.FORWARD, device) for m in members])
-    shared = members[0].objective.shared_batches
-    # Without shuffling, members with the same rows see the same batches: one copy will do.
-    rows = members[0].data.rows
-    alike = not training.shuffle and all(member.data.rows is rows for member in members)
-    train = Split(data, _index([member.data for member in members], shared or alike))
-    held_out = _held_out(members, recipe, shared)
-    draws = job.plan.draws and isinstance(stack, LoopStack)
-    seed = purpose_seed(members[0].seed, Purpose.FORWARD)
-    draws_on = torch.device(device) if draws else None
-    recorder = None if record is None else Recorder(record, draws_on)
-    with named(members, net), torch_seeded(seed, device) if draws else nullcontext():
-        results = net.train(train, held_out, _label(members), recorder)
-    if record is not None:
-        record.keep_results(results)
-    return results
 
 
 def _start_objective(
