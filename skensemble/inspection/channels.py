@@ -131,9 +131,11 @@ def channel_images(
     --------
     >>> from sklearn.datasets import load_digits
     >>> from skensemble import DeepEnsembleClassifier
+    >>> from skensemble.nn import SimpleCNN, gradient_descent
     >>> X, y = load_digits(n_class=3, return_X_y=True)
     >>> X = X.reshape(-1, 1, 8, 8)[:60] / 16
-    >>> ensemble = DeepEnsembleClassifier(n_estimators=2, random_state=0).fit(X, y[:60])
+    >>> net = gradient_descent(SimpleCNN, n_steps=3)
+    >>> ensemble = DeepEnsembleClassifier(net, 2, random_state=0).fit(X, y[:60])
     >>> found = channel_images(ensemble, None, X, channels=[0, 5], n_steps=5)
     >>> found.images.shape, found.synthetic.shape
     ((2, 4, 1, 8, 8), (2, 1, 1, 8, 8))
@@ -243,12 +245,14 @@ class ChannelImagesDisplay:
     >>> from sklearn.datasets import load_digits
     >>> from skensemble import NetworkClassifier
     >>> from skensemble.inspection import ChannelImagesDisplay, channel_images
+    >>> from skensemble.nn import SimpleCNN, gradient_descent
     >>> X, y = load_digits(n_class=3, return_X_y=True)
     >>> X = X.reshape(-1, 1, 8, 8)[:60] / 16
-    >>> network = NetworkClassifier(random_state=0).fit(X, y[:60])
-    >>> display = ChannelImagesDisplay(channel_images(network, None, X, n_steps=5))
-    >>> display.found.channels.tolist()
-    [0, 1, 2, 3, 4, 5, 6, 7]
+    >>> net = gradient_descent(SimpleCNN, n_steps=3)
+    >>> network = NetworkClassifier(net, random_state=0).fit(X, y[:60])
+    >>> found = channel_images(network, None, X, channels=[0, 5], n_steps=5)
+    >>> ChannelImagesDisplay(found).found.channels
+    array([0, 5])
     """
 
     axes_: Any

@@ -58,6 +58,7 @@ def view_maps(
     layer : str, default=None
         Name of the layer that "gradcam" looks at, as in ``module_.named_modules()``; if not
         given, the last convolution of more than 1 x 1 pixels whose map has more than one position.
+        Of a layer that runs more than once the last run counts.
     method : {"gradcam", "saliency"}, default="gradcam"
         Which maps.
 
@@ -83,9 +84,11 @@ def view_maps(
     --------
     >>> from sklearn.datasets import load_digits
     >>> from skensemble import DeepEnsembleClassifier
+    >>> from skensemble.nn import SimpleCNN, gradient_descent
     >>> X, y = load_digits(n_class=3, return_X_y=True)
     >>> X = X.reshape(-1, 1, 8, 8)[:60] / 16
-    >>> ensemble = DeepEnsembleClassifier(n_estimators=2, random_state=0).fit(X, y[:60])
+    >>> net = gradient_descent(SimpleCNN, n_steps=3)
+    >>> ensemble = DeepEnsembleClassifier(net, 2, random_state=0).fit(X, y[:60])
     >>> view_maps(ensemble, X[:5]).shape  # doctest: +SKIP
     (2, 5, 8, 8)
     """
