@@ -12,6 +12,7 @@ from torch import nn
 from skensemble import BatchEnsembleClassifier, DeepEnsembleClassifier, NetworkClassifier
 from skensemble.inspection import ChannelImagesDisplay, ascent, channel_images, networks
 from skensemble.inspection.ascent import Smooth
+from skensemble.inspection.layers import find_layer
 
 X, Y = make_images()
 X = np.pad(X, [(0, 0), (0, 0), (0, 0), (0, 1)])  # 6 x 7 pixels
@@ -33,9 +34,10 @@ class Bank(nn.Module):
 
 
 class Dead(Bank):
-    """Whose first filter is empty."""
+    """Whose first filter is empty, and which wants numbers."""
 
     def forward(self, x):
+        assert x.isfinite().all()
         with torch.no_grad():
             self.bank.weight[0] = 0
         return super().forward(x)
@@ -181,11 +183,25 @@ def test_a_channel_draws_by_itself(monkeypatch):
 
 
 def test_a_dead_channel_stays_where_it_is():
-    found = channel_images(fit(Dead), "bank", X, channels=[0], smoothness=0, norm=2.0)
-    d = found.synthetic - X.mean(0)
-    np.testing.assert_allclose(size_of(d, 0), 0.2)
+    found = channel_images(fit(Dead), "bank", X, channels=[0], smoothness=0, norm=2.0, n_steps=3)
+    np.testing.assert_allclose(size_of(found.synthetic - X.mean(0), 0), 0.2)
     assert np.ptp(found.answers) == 0
-    np.testing.assert_array_equal(found.rows, [[0, 1, 2, 3]])  # of equal ones the first
+
+
+def test_of_equal_rows_the_first_are_taken():
+    network, rows = fit(Bank), np.random.default_rng(0).normal(size=(300, *SHAPE))
+    rows[:, 0, 0, 0] = np.arange(300) % 3 == 1
+    with torch.no_grad():  # the answer is one pixel
+        network.module_.bank.weight[0] = 0
+        network.module_.bank.weight[0, 0, 0, 0] = 1
+    found = channel_images(network, "bank", rows, channels=[0], n_images=20, n_steps=1)
+    np.testing.assert_array_equal(found.rows[0], np.flatnonzero(rows[:, 0, 0, 0])[:20])
+
+
+def test_a_search_for_layers_leaves_no_hooks():
+    (network,) = networks.networks_of(NETWORK)
+    assert find_layer(network, None, torch.from_numpy(X[:2]), "it") == "conv"
+    assert not any(part._forward_hooks for part in network.module.modules())
 
 
 @settings(max_examples=25)
