@@ -5,7 +5,9 @@ import sys
 
 import pytest
 
-OPTIONAL = ["torchvision", "matplotlib", "onnx", "onnxruntime", "dask", "distributed", "ray"]
+OPTIONAL = [
+    "torchvision", "matplotlib", "captum", "onnx", "onnxruntime", "dask", "distributed", "ray",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

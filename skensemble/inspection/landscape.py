@@ -12,10 +12,16 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from skensemble._base.checks import check_labels
 from skensemble._private import Interval, Options, validate_params
 from skensemble._seeding import as_random_state
-from skensemble.inspection.networks import Network, inside, networks_of, own_logits
+from skensemble.inspection.networks import (
+    Network,
+    check_member,
+    inside,
+    networks_of,
+    own_logits,
+    positions,
+)
 from skensemble.nn._costs import count_macs
 
 _CHUNK_ROWS = 512
@@ -143,13 +149,8 @@ def loss_landscape(
     (5, 5)
     """
     inner = inside(estimator, "loss_landscape")
-    X, y = inner._check_X(X, reset=False), _positions(inner, y, len(X))
-    networks = networks_of(inner)
-    if member >= len(networks):
-        raise ValueError(
-            f"The 'member' must be the number of one of {len(networks)} networks. Got {member}."
-        )
-    network, target = networks[member], torch.from_numpy(y)
+    X, y = inner._check_X(X, reset=False), positions(inner, y, len(X))
+    network, target = check_member(member, networks_of(inner)), torch.from_numpy(y)
     n_steps, dims = int(n_steps), int(dims)
     steps = span * (2 * np.arange(n_steps) - (n_steps - 1)) / (n_steps - 1)
     points = np.stack(np.meshgrid(*[steps] * dims, indexing="ij"), -1).reshape(-1, dims)
@@ -159,16 +160,6 @@ def loss_landscape(
     centre = float(_total(logits[None], target)[0] / len(target))
     loss[(points == 0).all(1)] = centre  # without the rounding of another way to compute it
     return LossLandscape(steps, loss.reshape([n_steps] * dims), centre)
-
-
-def _positions(inner: Any, y: Any, n_rows: int) -> np.ndarray:
-    y = check_labels(y, n_rows, inner)
-    strange = ~np.isin(y, inner.classes_)
-    if strange.any():
-        raise ValueError(
-            f"The 'y' must have labels that were seen in fit. Got {y[strange].tolist()[0]!r}."
-        )
-    return np.searchsorted(inner.classes_, y)
 
 
 def _total(logits: Tensor, y: Tensor) -> Tensor:

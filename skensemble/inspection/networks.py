@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
+from skensemble._base.checks import check_labels
 from skensemble._base.estimator import BaseNetworks
 from skensemble._base.features import first_parameter
 from skensemble._base.fitted import unwrap
@@ -17,6 +21,8 @@ from skensemble._recipes.recipe import Recipe
 from skensemble.nn._outputs import log_proba
 from skensemble.nn._twins import twin
 from skensemble.nn.batch_ensemble import BatchEnsemble
+
+_CHUNK_ROWS = 256
 
 
 @dataclass(frozen=True)
@@ -48,13 +54,21 @@ class Network:
         return Rows(X, self.recipe.dtype, first_parameter(self.module).device)
 
 
+def chunks(rows: Rows) -> Iterator[Tensor]:
+    """Yield rows as batches for which gradients are asked, in order."""
+    for start in range(0, len(rows), _CHUNK_ROWS):
+        yield rows.slice(start, min(start + _CHUNK_ROWS, len(rows)))
+
+
 def inside(estimator: Any, owner: str) -> BaseNetworks:
     """Return the fitted estimator itself, after saying what is wrong with it for `owner`."""
     inner = unwrap(estimator)
     if not isinstance(inner, BaseNetworks):
+        is_chain = isinstance(inner, Pipeline)
+        hint = "; give pipe[-1], and pipe[:-1].transform(X) as rows" if is_chain else ""
         raise ValueError(
             f"The 'estimator' parameter of {owner} must be an estimator of skensemble that is made "
-            f"of networks. Got {type(inner).__name__} instead."
+            f"of networks. Got {type(inner).__name__} instead{hint}."
         )
     check_is_fitted(inner)
     if inner._learns_targets or not all(one.is_network for one in inner._recipes()):
@@ -81,3 +95,24 @@ def own_logits(inner: BaseNetworks, X: Any) -> Tensor:
     """Return logits ``(member, sample, class)`` of checked rows, as the estimator computes them."""
     twins = [twin(module).eval() for module in inner._networks()]
     return torch.cat([part for _, _, part in inner._run(X, twins, inner._recipes())], 1)
+
+
+def positions(inner: BaseNetworks, y: Any, n_rows: int) -> np.ndarray:
+    """Return the places of checked labels in ``classes_``."""
+    y = check_labels(y, n_rows, inner)
+    classes: np.ndarray = inner.classes_  # type: ignore[attr-defined]
+    strange = ~np.isin(y, classes)
+    if strange.any():
+        raise ValueError(
+            f"The 'y' must have labels that were seen in fit. Got {y[strange].tolist()[0]!r}."
+        )
+    return np.searchsorted(classes, y)
+
+
+def check_member(member: int, networks: Sequence[Network]) -> Network:
+    """Return one member by its number."""
+    if member >= len(networks):
+        raise ValueError(
+            f"The 'member' must be the number of one of {len(networks)} networks. Got {member}."
+        )
+    return networks[member]
