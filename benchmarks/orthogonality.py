@@ -30,6 +30,7 @@ slimming is the pre-activation network with bottlenecks of the public code of ne
 our reading. Altered images are cropped and flipped first, and PyramidNet-110-64 and -200-240 stand
 in the augmentation tables beside ResNet-56; all of them are taught by a network of their own kind.
 Where the source's figures are known, `SOURCE` has them, and they are printed below ours.
+Presets and `SOURCE` are in `_orthogonality.py`.
 
 Preset `cpu`: 2,500 images of CIFAR-10, pooled to 16 x 16, a ResNet-20 of width 8, 8 epochs and 2 of
 fine-tuning, three seeds; its shares of slimming and magnitude are this script's own, and nothing is
@@ -58,7 +59,8 @@ import joblib
 import numpy as np
 import torch
 from _bench import print_machine, provenance, remembered, require_folder, write_json
-from _images import load_images
+from _images import STATISTICS, image_parts, pooled
+from _orthogonality import PRESETS, SOURCE, Architecture, Preset, Pruning
 from scipy import stats
 from sklearn.frozen import FrozenEstimator
 from skorch import NeuralNetClassifier
@@ -67,11 +69,9 @@ from torch import nn
 
 from skensemble import DistilledClassifier, NetworkClassifier, PrunedClassifier
 from skensemble.metrics import negative_log_likelihood, surplus
-from skensemble.nn import VGG, CifarResNet, DenseNet, PreActResNet, PyramidNet
 from skensemble.objectives import FeatureTerm
 
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "skorch", "scipy", "skensemble")
-STATISTICS = ((0.49, 0.48, 0.45), (0.25, 0.24, 0.26))
 OBJECTIVES = ("label", "feature")
 AUGMENTATIONS = {"CutMix": "cutmix", "AutoAugment": "autoaugment"}
 UNPRUNED = ("Unpruned scratch", "Unpruned KD")
@@ -82,19 +82,6 @@ PRUNED = {
     "Pre-Post": "pre-post",
     "Self-Distill": "self",
 }
-# Accuracies and surplus as the source prints them; None where they are not at hand. The columns of
-# the row that is whole are told by its surplus; of two surpluses the first is the label's.
-SOURCE: dict[str, dict[str, float | None]] = {
-    "ResNet-56, l1-filter 40/70/90, label": {"surplus": 0.71},
-    "ResNet-56, l1-filter 40/70/90, feature": {"surplus": 0.38},
-    "VGG-19, slimming 50, label": {"surplus": -0.20},
-    "pre-activation ResNet-56, slimming 50, label": {
-        "Unpruned scratch": 73.07, "Finetuned": 72.45, "Unpruned KD": 74.52, "Pre-Distill": 74.32,
-        "Post-Distill": 73.25, "Pre-Post": 74.39, "Self-Distill": 74.78, "surplus": 0.88,
-    },
-    "ResNet-110, magnitude 40, label": {"surplus": 0.64},
-    "ResNet-110, magnitude 40, feature": {"surplus": 0.59},
-}  # fmt: skip
 WEIGHTS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 PILOT_SEED = 1000
 # Whether the teacher learned altered images, and whether both see them; No/No is plain KD.
@@ -105,143 +92,13 @@ COMBINATIONS = {
 }
 
 
-@dataclass(frozen=True)
-class Pruning:
-    """One way of pruning: what the row is called, the method and the share to keep."""
-
-    name: str
-    method: str
-    keep: Any
-    strength: float = 1e-4
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """A network and the ways in which it is pruned."""
-
-    name: str
-    module: type[nn.Module]
-    arguments: dict[str, Any]
-    prunings: tuple[Pruning, ...] = ()
-    augmented: bool = False
-
-
-@dataclass(frozen=True)
-class Preset:
-    """Sizes of one reproduction, and how batches are altered in training and in fine-tuning."""
-
-    architectures: tuple[Architecture, ...]
-    n_train: int
-    n_test: int
-    epochs: int
-    finetune_epochs: int
-    finetune_lr: float
-    seeds: int
-    batch_size: int = 64
-    weight_decay: float = 1e-4
-    pool: int = 1
-    augmentation: str | None = None
-    finetune_augmentation: str | None = None
-    feature_weight: float = 1.0
-
-
-def per_stage(n_blocks: int, *shares: float) -> dict[str, float]:
-    """Return the share to keep of each block of a residual network, the same in a stage."""
-    return {f"blocks.{at}": shares[at // n_blocks] for at in range(3 * n_blocks)}
-
-
-def filters(n_blocks: int, *shares: float) -> Pruning:
-    """Return pruning of filters by stages."""
-    name = "l1-filter " + "/".join(f"{100 * share:.0f}" for share in shares)
-    return Pruning(name, "l1-filter", per_stage(n_blocks, *shares))
-
-
-def slimming(keep: float, strength: float) -> Pruning:
-    """Return pruning by the scales of batch normalisation."""
-    return Pruning(f"slimming {100 * keep:.0f}", "slimming", keep, strength)
-
-
-def magnitude(keep: float) -> Pruning:
-    """Return pruning of single weights."""
-    return Pruning(f"magnitude {100 * keep:.0f}", "magnitude", keep)
-
-
-def residual(depth: int, width: int, *prunings: Pruning, augmented: bool = False) -> Architecture:
-    """Return a residual network."""
-    arguments = {"depth": depth, "width": width}
-    return Architecture(f"ResNet-{depth}", CifarResNet, arguments, prunings, augmented)
-
-
-def pyramid(depth: int, alpha: int) -> Architecture:
-    """Return a network of the augmentation tables alone."""
-    arguments = {"depth": depth, "alpha": alpha}
-    return Architecture(f"PyramidNet-{depth}-{alpha}", PyramidNet, arguments, augmented=True)
-
-
-PRESETS = {
-    "cpu": Preset(
-        (
-            residual(20, 8, filters(3, 0.4, 0.7, 0.9), slimming(0.6, 1e-5), magnitude(0.3),
-                     augmented=True),
-        ),
-        2_500, 5_000, 8, 2, 0.01, 3, pool=2,
-    ),
-    "paper": Preset(
-        (
-            residual(56, 16, filters(9, 0.4, 0.7, 0.9), filters(9, 0.5, 0.6, 0.7), augmented=True),
-            residual(110, 16, filters(18, 0.8, 0.8, 0.8), filters(18, 0.5, 0.6, 0.7),
-                     magnitude(0.4)),
-            Architecture("VGG-19", VGG, {"depth": 19}, (slimming(0.5, 1e-4),)),
-            Architecture("pre-activation ResNet-56", PreActResNet, {"depth": 56},
-                         (slimming(0.5, 1e-5),)),
-            Architecture("DenseNet-40-12", DenseNet, {"depth": 40, "growth": 12},
-                         (slimming(0.3, 1e-5),)),
-            pyramid(110, 64),
-            pyramid(200, 240),
-        ),
-        50_000, 10_000, 160, 40, 1e-3, 3, augmentation="crop-flip",
-    ),
-    "quick": Preset(
-        (
-            residual(8, 4, filters(1, 0.4, 0.7, 0.9), slimming(0.6, 1e-5), magnitude(0.3),
-                     augmented=True),
-        ),
-        64, 48, 1, 1, 0.01, 1, 32, pool=2, augmentation="crop-flip",
-    ),
-}  # fmt: skip
-
-
 # -- data and recipe -----------------------------------------------------------------------
 
 
-def load(path: Path | None, preset: Preset) -> dict[str, np.ndarray]:
-    """Return training and test rows, pooled; noise where there is no file."""
-    if path is None:
-        rng = np.random.default_rng(0)
-        n = preset.n_train + preset.n_test
-        X, y = rng.integers(0, 256, (n, 3, 32, 32), dtype=np.uint8), np.arange(n) % 10
-        cut = preset.n_train
-        file = {"X_train": X[:cut], "y_train": y[:cut], "X_test": X[cut:], "y_test": y[cut:]}
-    else:
-        file = load_images(path)
-    for part, wanted in (("train", preset.n_train), ("test", preset.n_test)):
-        if len(file[f"y_{part}"]) < wanted:
-            raise SystemExit(
-                f"The preset wants {wanted} rows in X_{part}. {path} has {len(file[f'y_{part}'])}."
-            )
-    return {
-        "X": pooled(file["X_train"][: preset.n_train], preset.pool),
-        "y": file["y_train"][: preset.n_train],
-        "X_test": pooled(file["X_test"][: preset.n_test], preset.pool),
-        "y_test": file["y_test"][: preset.n_test],
-    }
-
-
-def pooled(images: np.ndarray, side: int) -> np.ndarray:
-    """Return bytes of which each is the mean of a square of pixels."""
-    n, channels, height, width = images.shape
-    squares = images.reshape(n, channels, height // side, side, width // side, side)
-    return np.round(squares.mean((3, 5))).astype(np.uint8)
+def load(path: Path | None, preset: Preset, spare: int = 0) -> dict[str, np.ndarray]:
+    """Return training, spare training and test rows, pooled; noise where there is no file."""
+    parts = image_parts(path, preset.n_train, spare, preset.n_test)
+    return {k: pooled(v, preset.pool) if "X" in k else v for k, v in parts.items()}
 
 
 def recipe(architecture: Architecture, preset: Preset, device: str) -> NeuralNetClassifier:
@@ -449,13 +306,11 @@ def rows_of(bench: Bench) -> Iterator[tuple[str, str, dict[str, dict[str, float]
 
 def search_weight(args: argparse.Namespace, preset: Preset) -> dict[str, Any]:
     """Teach networks with each weight of the feature term; judge them on spare training rows."""
-    data = load(args.data, replace(preset, n_train=2 * preset.n_train))
-    n = preset.n_train
-    rows = {"X": data["X"][:n], "y": data["y"][:n]}
-    X, y = data["X"][n:], data["y"][n:]
+    data = load(args.data, preset, spare=preset.n_train)
+    X, y = data["X_valid"], data["y_valid"]
     architecture = preset.architectures[0]
     net = recipe(architecture, preset, args.device)
-    bench = Bench(architecture, preset, rows, PILOT_SEED, net, args.work / args.preset / "search")
+    bench = Bench(architecture, preset, data, PILOT_SEED, net, args.work / args.preset / "search")
     bench.work.mkdir(parents=True, exist_ok=True)
 
     def judge(weight: float | None) -> dict[str, float]:
@@ -557,7 +412,8 @@ def main() -> None:
     about = asdict(preset)
     for one in about["architectures"]:
         one["module"] = one["module"].__name__
-    require_folder(args.work / args.preset, about | {"seeds": None})
+    data = None if args.data is None else args.data.name
+    require_folder(args.work / args.preset, about | {"seeds": None, "data": data})
     name = "orthogonality_weight" if args.search_weight else "orthogonality"
     found = (
         {"search": search_weight(args, preset)}
