@@ -61,7 +61,7 @@ class Preset:
     pool: int = 1
     augmentation: str | None = None
     finetune_augmentation: str | None = None
-    feature_weight: float = 1.0
+    feature_weight: float = 0.1
 
 
 def per_stage(n_blocks: int, *shares: float) -> dict[str, float]:

@@ -17,11 +17,11 @@ is as far as mean and sum agree: at the start the outputs of a sum are those of 
 
 Preset `paper`: all images with crops and flips, WRN-28-2, WRN-34-1 (what the source calls
 ResNet-34 is like it) and WRN-28-10, ten members, one seed. Schedule and optimiser are the usual
-ones of these networks, as the source's are not at hand: 200 epochs of SGD with Nesterov's momentum of
-0.9, batches of 128, a rate of 0.1 times 0.2 at 30 %, 60 % and 80 % of the epochs, a weight decay of
-5e-4. Students learn at a temperature of 4 and with alpha at 0.9. `SOURCE` has the source's figures,
-printed below ours where they are known. Preset `cpu`: 2,500 images of CIFAR-10 pooled to 16 x 16,
-a WRN-10-1 of width 8, 8 epochs, four members, two seeds.
+ones of these networks, as the source's are not at hand: 200 epochs of SGD with Nesterov's momentum
+of 0.9, batches of 128, a rate of 0.1 times 0.2 at 30 %, 60 % and 80 % of the epochs, a weight decay
+of 5e-4. Students learn at a temperature of 4 and with alpha at 0.9. `SOURCE` has the source's
+figures, printed below ours where they are known. Preset `cpu`: 2,500 images of CIFAR-10 pooled to
+16 x 16, a WRN-10-1 of width 8, 8 epochs, four members, two seeds.
 
 Every part is written to `--work` when it is done and not run again, and a part that was killed
 goes on from its last epoch but a few. `--data` names a file with ``X_train, y_train, X_test,
