@@ -20,9 +20,9 @@ whose labels are clean. The effect is ensemble minus single on test rows at that
 stands the same without decay, where the single network is not tuned and an ensemble helps.
 
 Sizes, rate, decays and the two thresholds were fixed before the run, after a pilot of four cells
-with seed 1000, which no table has: a cell shows no gain if the mean effect is below `NO_GAIN` points. A
-network does not fit its rows if it has more than `MISFIT` per cent of them wrong without decay:
-then nothing is said of it, and its cell is marked.
+with seed 1000, which no table has: a cell shows no gain if the mean effect is below `NO_GAIN`
+points. A network does not fit its rows if it has more than `MISFIT` per cent of them wrong without
+decay: then nothing is said of it, and its cell is marked.
 
 Every (cell, learner, seed) is written to `--work` and not run again. Rows have 3 x 4 x 4 numbers
 and 5 classes; the source's sizes are not at hand. Preset `cpu`: 500 training, 1,000 validation
