@@ -151,7 +151,7 @@ class Bench:
         """Return accuracy and costs of what `make` returns, or read those noted before."""
         path = self.work / f"{self._slug(name)}.json"
         found = remembered(path, lambda: self._measure(make()))
-        print(f"seed {self.seed}  {self.architecture.name:<12}{name:<44}{found['acc']:>8.2f}",
+        print(f"seed {self.seed}  {self.architecture.name:<26}{name:<44}{found['acc']:>8.2f}",
               flush=True)  # fmt: skip
         return found
 
@@ -304,6 +304,28 @@ def rows_of(bench: Bench) -> Iterator[tuple[str, str, dict[str, dict[str, float]
             yield "augmentation", name, bench.augmentation_row(augmentation, objective)
 
 
+def taught_with(bench: Bench, weight: float) -> Any:
+    """Return the unpruned network that is taught by features with this weight."""
+    own = replace(bench, preset=replace(bench.preset, feature_weight=weight),
+                  work=bench.work / f"{weight:g}")  # fmt: skip
+    own.work.mkdir(exist_ok=True)
+    own.kept("None, scratch", bench.scratch)  # the same teacher
+    return own.taught("feature")
+
+
+def judge(classifier: Any, X: np.ndarray, y: np.ndarray) -> dict[str, float]:
+    """Return accuracy and log loss."""
+    proba = classifier.predict_proba(X)
+    return {
+        "acc": 100 * float((classifier.classes_[proba.argmax(1)] == y).mean()),
+        "nll": float(negative_log_likelihood(y, proba, labels=classifier.classes_)),
+    }
+
+
+def _made_and_judged(make: Callable[[], Any], X: np.ndarray, y: np.ndarray) -> dict[str, float]:
+    return judge(make(), X, y)
+
+
 def search_weight(args: argparse.Namespace, preset: Preset) -> dict[str, Any]:
     """Teach networks with each weight of the feature term; judge them on spare training rows."""
     data = load(args.data, preset, spare=preset.n_train)
@@ -312,25 +334,14 @@ def search_weight(args: argparse.Namespace, preset: Preset) -> dict[str, Any]:
     net = recipe(architecture, preset, args.device)
     bench = Bench(architecture, preset, data, PILOT_SEED, net, args.work / args.preset / "search")
     bench.work.mkdir(parents=True, exist_ok=True)
-
-    def judge(weight: float | None) -> dict[str, float]:
-        one = bench.scratch() if weight is None else told(weight)
-        proba = one.predict_proba(X)
-        return {"acc": 100 * float((one.classes_[proba.argmax(1)] == y).mean()),
-                "nll": float(negative_log_likelihood(y, proba, labels=one.classes_))}  # fmt: skip
-
-    def told(weight: float) -> Any:
-        """Return the unpruned network that is taught by features."""
-        own = replace(bench, preset=replace(preset, feature_weight=weight),
-                      work=bench.work / f"{weight:g}")  # fmt: skip
-        own.work.mkdir(exist_ok=True)
-        own.kept("None, scratch", bench.scratch)  # the same teacher
-        return own.taught("feature")
-
+    makers: dict[str, Callable[[], Any]] = {
+        "scratch": bench.scratch,
+        **{f"{weight:g}": partial(taught_with, bench, weight) for weight in WEIGHTS},
+    }
     found = {}
-    for weight in (None, *WEIGHTS):
-        name = "scratch" if weight is None else f"{weight:g}"
-        found[name] = remembered(bench.work / f"{name}.json", partial(judge, weight))
+    for name, make in makers.items():
+        path = bench.work / f"{name}.json"
+        found[name] = remembered(path, partial(_made_and_judged, make, X, y))
         print(f"weight {name:<10}{found[name]['acc']:>8.2f}{found[name]['nll']:>9.4f}", flush=True)
     best = min(WEIGHTS, key=lambda weight: found[f"{weight:g}"]["nll"])
     print(f"least log loss: {best:g}")

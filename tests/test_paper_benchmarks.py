@@ -6,6 +6,7 @@ import re
 import sys
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pytest
 import torch
@@ -163,6 +164,31 @@ def test_images_are_altered_before_pruning_and_as_they_are_after(scripts, tmp_pa
             assert small.estimators_[0].augmentation is None
             assert small.unpruned_.augmentation == "crop-flip"
     assert bench.student("cutmix", "label", False, True).augmentation == ["crop-flip", "cutmix"]
+
+
+def test_the_weight_is_that_of_least_log_loss_on_spare_training_rows(
+    scripts, tmp_path, monkeypatch, capsys
+):
+    module = scripts["orthogonality"]
+    losses, judged = dict(zip(module.WEIGHTS, (3.0, 2.0, 1.0, 4.0, 5.0), strict=True)), []
+    data = module.load(None, module.PRESETS["quick"], spare=64)
+
+    def fake(classifier, X, y):
+        assert np.array_equal(X, data["X_valid"])
+        assert np.array_equal(y, data["y_valid"])
+        term = getattr(classifier, "objective", None)
+        judged.append(None if term is None else term.weight)
+        return {"acc": 10.0, "nll": 9.0 if term is None else losses[term.weight]}
+
+    monkeypatch.setattr(module, "judge", fake)
+    found = quick(module, "orthogonality", tmp_path, monkeypatch, "--search-weight")["search"]
+    assert judged == [None, *module.WEIGHTS]
+    assert found["chosen"] == 1e-2
+    assert (found["seed"], found["n_validation"]) == (1000, 64)
+    paths = list(tmp_path.rglob("*None__scratch.joblib"))
+    assert len(paths) == 1 + len(module.WEIGHTS)
+    heads = [joblib.load(path).module_.head.weight.detach().numpy() for path in paths]
+    assert all(np.array_equal(head, heads[0]) for head in heads)  # one teacher of all
 
 
 def test_the_sources_row_has_the_sources_surplus(scripts):
