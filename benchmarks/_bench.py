@@ -222,6 +222,33 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     print(f"\nwritten to {path}")
 
 
+def remembered(path: Path, make: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what `make` returns, from a file where that was written before.
+
+    A script that keeps each of its parts in this way may be killed at any time. The file is
+    there whole or not at all.
+    """
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f"{path.name}.{os.getpid()}.draft")
+        draft.write_text(json.dumps(_no_nan(make())))
+        draft.replace(path)
+    return dict(json.loads(path.read_text()))
+
+
+def require_folder(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Make a folder of parts, or refuse one whose parts were made with other settings."""
+    path = folder / "settings.json"
+    wanted = json.loads(json.dumps(_no_nan(settings)))
+    found = remembered(path, lambda: settings)
+    other = sorted(key for key in wanted.keys() | found if wanted.get(key) != found.get(key))
+    if other:
+        raise SystemExit(
+            f"{folder} holds parts of other settings: {', '.join(other)} differ. Name another "
+            "--work, or remove it."
+        )
+
+
 def _no_nan(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _no_nan(item) for key, item in value.items()}

@@ -9,31 +9,41 @@ weight averaging and diversifying perturbation*: accuracy, negative log-likeliho
 expected calibration error as they come, and both again after one temperature was fitted
 on rows that were held out of training (probabilities are averaged first, then scaled).
 Nothing is chosen by test rows; temperature 4, alpha 0.9 (1 for Proxy-EnD² and the
-students with members) and a step of 1/255 are the source's.
+students with members) and a step of 1/255 are the source's. The vectors of a student with
+members start at one, decay towards one, and have their gradients multiplied by the number
+of members.
 
-Every (seed, method) is written to `--work` when it is done and not run again, so that the
-script may be stopped at any time. Preset `cpu`: 4,000 training and 1,000 held-out images
-of CIFAR-10, pooled to 16 x 16 by the network, a ResNet-8 of width 8, 10 epochs, three
-seeds. Preset `paper`: 45,000 and
-5,000 images, WRN-28-1-like depth, 200 epochs, the source's schedule. `--data` names a
-file with ``X_train, y_train, X_test, y_test``, images as bytes (n, 32, 32, 3).
+A student with members is trained once and asked in three ways: as the members that it is;
+as one network, its weights times the mean of r sᵀ, which is what the slides print (LatentBE);
+and as one network, its weights times the product of the means, which is what the published
+code does (factor-mean).
+
+Every (seed, training) is written to `--work` when it is done and not run again, so that the
+script may be stopped at any time. Preset `paper`: 45,000 and 5,000 images with crops and flips,
+WRN-28-1 for ten classes and WRN-28-4 for a hundred, 200 epochs of SGD with Nesterov's momentum of
+0.9, batches of 128, a rate of 0.1 that falls as a cosine, a weight decay of 5e-4. `SOURCE` has the
+slides' figures, which are printed below its rows. Preset `cpu`: 4,000 training and 1,000 held-out
+images of CIFAR-10 as they are, pooled to 16 x 16 by the network, a ResNet-8 of width 8, 10 epochs,
+three seeds. `--data` names a file with ``X_train, y_train, X_test, y_test``, images as bytes
+(n, 32, 32, 3).
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import torch
-from _bench import print_machine, provenance, write_json
-from _images import ImageNetwork, load_images
+from _bench import print_machine, provenance, remembered, require_folder, write_json
+from _images import STATISTICS, ImageNetwork, image_parts
 from scipy import stats
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
@@ -49,14 +59,39 @@ from skensemble import (
     NetworkClassifier,
 )
 from skensemble.metrics import expected_calibration_error, negative_log_likelihood, pairwise_kl
+from skensemble.nn import WideResNet
 
 PACKAGES = ("torch", "numpy", "scikit-learn", "skorch", "scipy", "skensemble")
 COLUMNS = ("acc", "nll", "ece", "cnll", "cece")
 
 
+# The slides' figures by the number of classes, as far as they are at hand.
+SOURCE: dict[int, dict[str, tuple[float | None, ...]]] = {
+    100: {
+        "DE-4": (81.37, 0.706, 0.031, 0.700, 0.018),
+        "KD": (79.09, 1.038, 0.130, 0.861, 0.046),
+        "AE-KD": (79.00, None, None, None, None),
+        "Proxy-EnD2": (78.75, None, None, None, None),
+        "LatentBE": (79.46, 0.993, 0.124, 0.837, 0.046),
+        "LatentBE + ConfODS": (79.27, 0.955, 0.115, 0.840, 0.048),
+        "LatentBE + TDiv-SDiv": (80.02, 0.792, 0.067, 0.772, 0.041),
+    },
+    10: {
+        "DE-4": (94.71, None, None, None, None),
+        "KD": (93.70, None, None, None, None),
+        "LatentBE": (93.98, None, None, None, None),
+        "LatentBE + TDiv-SDiv": (93.95, 0.205, None, None, None),
+    },
+}
+
+
 @dataclass(frozen=True)
 class Preset:
-    """Sizes of one reproduction."""
+    """Sizes of one reproduction.
+
+    A network is a residual network of a width, or a wide one that is widened by a factor for
+    each number of classes.
+    """
 
     n_train: int
     n_valid: int
@@ -67,22 +102,36 @@ class Preset:
     seeds: int
     members: int = 4
     pool: int = 1
+    widen: dict[int, int] = field(default_factory=dict)
+    augmentation: str | None = None
 
 
 PRESETS = {
     "cpu": Preset(4_000, 1_000, 5_000, 8, 8, 10, 3, pool=2),
-    "paper": Preset(45_000, 5_000, 10_000, 26, 16, 200, 3),
-    "quick": Preset(96, 60, 48, 8, 4, 1, 1, 2, pool=2),
-}
+    "paper": Preset(45_000, 5_000, 10_000, 28, 16, 200, 3, widen={10: 1, 100: 4},
+                    augmentation="crop-flip"),
+    "quick": Preset(96, 60, 48, 10, 4, 1, 1, 2, widen={10: 1}, augmentation="crop-flip"),
+}  # fmt: skip
 
 
-def recipe(preset: Preset, device: str) -> NeuralNetClassifier:
+def network(preset: Preset, n_classes: int) -> dict[str, Any]:
+    """Return the module of a recipe and its arguments."""
+    if not preset.widen:
+        return {"module": ImageNetwork, "module__depth": preset.depth,
+                "module__width": preset.width, "module__pool": preset.pool}  # fmt: skip
+    if n_classes not in preset.widen:
+        raise SystemExit(
+            f"The preset is for {' or '.join(map(str, preset.widen))} classes. The data have "
+            f"{n_classes}."
+        )
+    return {"module": WideResNet, "module__depth": preset.depth, "module__width": preset.width,
+            "module__widen": preset.widen[n_classes], "module__normalize": STATISTICS}  # fmt: skip
+
+
+def recipe(preset: Preset, n_classes: int, device: str) -> NeuralNetClassifier:
     """Return the source's optimiser and schedule, shortened to the preset."""
     return NeuralNetClassifier(
-        ImageNetwork,
-        module__depth=preset.depth,
-        module__width=preset.width,
-        module__pool=preset.pool,
+        **network(preset, n_classes),
         criterion=nn.CrossEntropyLoss,
         optimizer=torch.optim.SGD,
         optimizer__momentum=0.9,
@@ -96,55 +145,54 @@ def recipe(preset: Preset, device: str) -> NeuralNetClassifier:
     )
 
 
-def load(path: Path | None, preset: Preset) -> dict[str, np.ndarray]:
-    """Return training, held-out and test rows; noise where there is no file."""
-    if path is None:
-        rng = np.random.default_rng(0)
-        n = preset.n_train + preset.n_valid
-        X = rng.integers(0, 256, (n + preset.n_test, 3, 32, 32), dtype=np.uint8)
-        y = np.arange(len(X)) % 10
-        X_test, y_test, X, y = X[n:], y[n:], X[:n], y[:n]
-    else:
-        file = load_images(path)
-        X, y, X_test, y_test = (file[k] for k in ("X_train", "y_train", "X_test", "y_test"))
-        if len(X) < preset.n_train + preset.n_valid:
-            raise SystemExit(
-                f"The preset wants {preset.n_train + preset.n_valid} training rows. "
-                f"{path} has {len(X)}."
-            )
-    a, b = preset.n_train, preset.n_train + preset.n_valid
-    return {
-        "X": X[:a], "y": y[:a], "X_valid": X[a:b], "y_valid": y[a:b],
-        "X_test": X_test[: preset.n_test], "y_test": y_test[: preset.n_test],
-    }  # fmt: skip
+def merged(name: str) -> Callable[[Any], dict[str, Any]]:
+    """Return what makes the rows of a student with members: folded in both ways."""
+
+    def rows(student: Any) -> dict[str, Any]:
+        members = student.estimators_[0]
+        return {
+            name: members.merge_members("rank-mean"),
+            f"{name}, factor-mean": members.merge_members("factor-mean"),
+        }
+
+    return rows
 
 
-def methods(
+Training = tuple[Any, Callable[[Any], dict[str, Any]]]
+
+
+def trainings(
     net: NeuralNetClassifier, preset: Preset, seed: int, teacher: Any
-) -> dict[str, Callable[[], Any]]:
-    """Return the rows of the table; `teacher` is called for the fitted ensemble."""
-    m = preset.members
+) -> dict[str, Training]:
+    """Return what is trained, and how rows of the table are made of it."""
+    m, altered = preset.members, preset.augmentation
     body = BatchEnsembleClassifier(net, m, init="one", decay_to=1, fast_lr_factor=1.0)
-    latent = BatchEnsembleClassifier(
-        net, m, init="one", decay_to=1, fast_lr_factor=1.0, merge="factor-mean"
-    )
 
-    def student(student: Any = net, **settings: Any) -> Callable[[], Any]:
-        return lambda: DistilledClassifier(
-            FrozenEstimator(teacher()), student, random_state=seed + 1000, **settings
-        )
+    def student(student: Any = net, **settings: Any) -> Any:
+        return DistilledClassifier(
+            FrozenEstimator(teacher), student, temperature=4.0, augmentation=altered,
+            random_state=seed + 1000, **settings,
+        )  # fmt: skip
 
-    return {
-        "single": lambda: NetworkClassifier(net, random_state=seed),
-        f"DE-{m}": lambda: DeepEnsembleClassifier(net, m, random_state=seed),
-        "KD": student(),
-        "AE-KD": student(objective="adaptive"),
-        "Proxy-EnD2": student(objective="proxy-dirichlet", alpha=1.0),
-        f"BE-{m}, one to one": student(body, alpha=1.0),
-        "LatentBE": student(latent, alpha=1.0),
-        "LatentBE + ConfODS": student(latent, alpha=1.0, perturbation="confods"),
-        "LatentBE + TDiv-SDiv": student(latent, alpha=1.0, perturbation="tdiv-sdiv"),
+    def alone(name: str) -> Callable[[Any], dict[str, Any]]:
+        return lambda fitted: {name: fitted}
+
+    def members(fitted: Any) -> dict[str, Any]:
+        return {f"BE-{m}, one to one": fitted, **merged("LatentBE")(fitted)}
+
+    single = NetworkClassifier(net, augmentation=altered, random_state=seed)
+    found: dict[str, Training] = {
+        "single": (single, alone("single")),
+        f"DE-{m}": (teacher, alone(f"DE-{m}")),
+        "KD": (student(), alone("KD")),
+        "AE-KD": (student(objective="adaptive"), alone("AE-KD")),
+        "Proxy-EnD2": (student(objective="proxy-dirichlet", alpha=1.0), alone("Proxy-EnD2")),
+        f"BE-{m}": (student(body, alpha=1.0), members),
     }
+    for name, perturbation in (("ConfODS", "confods"), ("TDiv-SDiv", "tdiv-sdiv")):
+        taught = student(body, alpha=1.0, perturbation=perturbation)
+        found[f"BE-{m} + {name}"] = (taught, merged(f"LatentBE + {name}"))
+    return found
 
 
 def measure(classifier: Any, data: dict[str, np.ndarray]) -> dict[str, float]:
@@ -188,42 +236,74 @@ class _Flat(ClassifierMixin, BaseEstimator):
         return self.classifier.predict(self._images(X))
 
 
-def run(args: argparse.Namespace, preset: Preset) -> dict[str, list[dict[str, float]]]:
-    """Train what is not there yet; return all rows of the table."""
-    data = load(args.data, preset)
-    net = recipe(preset, args.device)
+@dataclass
+class Seed:
+    """One seed: its teacher is trained when it is first asked for."""
+
+    number: int
+    net: NeuralNetClassifier
+    preset: Preset
+    data: dict[str, np.ndarray]
+    folder: Path
+
+    def teacher(self) -> Any:
+        """Return the ensemble, from its file where it was trained before."""
+        path = self.folder / f"{self.number}-teacher.joblib"
+        if not path.exists():
+            ensemble = DeepEnsembleClassifier(
+                self.net, self.preset.members, augmentation=self.preset.augmentation,
+                random_state=self.number,
+            )  # fmt: skip
+            draft = path.with_suffix(".draft")
+            start = time.perf_counter()
+            ensemble.fit(self.data["X"], self.data["y"])
+            joblib.dump((ensemble, time.perf_counter() - start), draft)
+            draft.replace(path)
+        return joblib.load(path)
+
+    def rows(self, name: str) -> dict[str, Any]:
+        """Train, and measure each row that is made of it."""
+        ensemble, seconds = self.teacher()
+        one, make = trainings(self.net, self.preset, self.number, ensemble)[name]
+        if one is not ensemble:
+            start = time.perf_counter()
+            one.fit(self.data["X"], self.data["y"])
+            seconds = time.perf_counter() - start
+        found = {row: measure(made, self.data) for row, made in make(one).items()}
+        for row in found.values():
+            row["fit_seconds"] = seconds
+        if one is ensemble:
+            found[name]["pairwise_kl"] = pairwise_kl(one.predict_members(self.data["X_test"]))
+        return found
+
+
+def run(args: argparse.Namespace, preset: Preset) -> tuple[dict[str, list[dict[str, float]]], int]:
+    """Train what is not there yet; return all rows of the table, and the number of classes."""
+    data = image_parts(args.data, preset.n_train, preset.n_valid, preset.n_test)
+    n_classes = len(np.unique(data["y"]))
+    net = recipe(preset, n_classes, args.device)
+    folder = args.work / args.preset
+    require_folder(folder, asdict(preset) | {"seeds": None, "n_classes": n_classes})
     rows: dict[str, list[dict[str, float]]] = {}
-    for seed in range(preset.seeds):
-        fitted: dict[str, Any] = {}
-
-        def teacher(seed: int = seed, fitted: dict[str, Any] = fitted) -> Any:
-            if "teacher" not in fitted:
-                ensemble = DeepEnsembleClassifier(net, preset.members, random_state=seed)
-                fitted["teacher"] = ensemble.fit(data["X"], data["y"])
-            return fitted["teacher"]
-
-        for name, make in methods(net, preset, seed, teacher).items():
-            path = args.work / f"{args.preset}-{seed}-{name.replace(' ', '_')}.json"
-            if not path.exists():
-                start = time.perf_counter()
-                is_teacher = name.startswith("DE-")
-                one = teacher() if is_teacher else make().fit(data["X"], data["y"])
-                row = measure(one, data) | {"fit_seconds": time.perf_counter() - start}
-                if is_teacher:
-                    row["pairwise_kl"] = pairwise_kl(one.predict_members(data["X_test"]))
-                path.write_text(json.dumps(row))
-            row = json.loads(path.read_text())
-            rows.setdefault(name, []).append(row)
-            print(f"seed {seed}  {name:<24}" + "".join(f"{row[c]:>9.3f}" for c in COLUMNS))
-    return rows
+    for number in range(preset.seeds):
+        seed = Seed(number, net, preset, data, folder)
+        for name in trainings(net, preset, number, None):
+            path = folder / f"{number}-{name.replace(' ', '_')}.json"
+            for row, found in remembered(path, partial(seed.rows, name)).items():
+                rows.setdefault(row, []).append(found)
+                line = "".join(f"{found[column]:>9.3f}" for column in COLUMNS)
+                print(f"seed {number}  {row:<36}{line}", flush=True)
+    return rows, n_classes
 
 
-def report(rows: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
-    """Print means, spreads and the paired difference of each row from KD."""
-    print(f"\n{'method':<24}" + "".join(f"{c:>17}" for c in COLUMNS) + "   NLL - KD's (95 %)")
+def report(
+    rows: dict[str, list[dict[str, float]]], source: dict[str, tuple[float | None, ...]]
+) -> dict[str, Any]:
+    """Print means, spreads and the paired difference of each row from KD; the slides' below."""
+    print(f"\n{'method':<36}" + "".join(f"{c:>17}" for c in COLUMNS) + "   NLL - KD's (95 %)")
     found: dict[str, Any] = {}
     for name, runs in rows.items():
-        line, found[name] = f"{name:<24}", {"runs": runs}
+        line, found[name] = f"{name:<36}", {"runs": runs}
         for column in COLUMNS:
             values = [one[column] for one in runs]
             sd = statistics.stdev(values) if len(values) > 1 else float("nan")
@@ -234,6 +314,11 @@ def report(rows: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
             line += f"   {statistics.fmean(gaps):+.3f} ± {half:.3f}"
             found[name]["nll_minus_kd"] = {"mean": statistics.fmean(gaps), "half_width": half}
         print(line)
+        told = source.get(name)
+        if told is not None:
+            found[name]["source"] = dict(zip(COLUMNS, told, strict=True))
+            cells = "".join(f"{'' if value is None else f'{value:g}':>9}{'':8}" for value in told)
+            print(f"{'  the slides':<36}{cells}")
     return found
 
 
@@ -245,17 +330,20 @@ def main() -> None:
     parser.add_argument("--preset", choices=("cpu", "paper", "quick"), default="cpu")
     parser.add_argument("--quick", action="store_true", help="the preset quick, on noise")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--seeds", type=int, help="other than the preset's")
     parser.add_argument("--work", type=Path, default=Path("ensemble_distillation"))
     parser.add_argument("--out", type=Path, default=here / "ensemble_distillation.json")
     args = parser.parse_args()
     args.preset = "quick" if args.quick else args.preset
     if args.data is None and args.preset != "quick":
         parser.error("--data is needed for this preset")
-    args.work.mkdir(parents=True, exist_ok=True)
     facts = provenance(__file__, PACKAGES)
     print_machine(facts)
     preset = PRESETS[args.preset]
-    found = report(run(args, preset))
+    if args.seeds is not None:
+        preset = replace(preset, seeds=args.seeds)
+    rows, n_classes = run(args, preset)
+    found = report(rows, SOURCE.get(n_classes, {}) if args.preset == "paper" else {})
     write_json(args.out, {"provenance": facts, "preset": asdict(preset), "rows": found})
 
 

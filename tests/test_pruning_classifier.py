@@ -600,6 +600,49 @@ def test_rows_are_altered_in_every_training(distill, trainings):
     assert fit.estimators_[0].augmentation == MixUp(p=1.0)
 
 
+@pytest.mark.parametrize("distill", [None, "post", "pre-post", "self"])
+def test_training_on_has_an_augmentation_of_its_own(distill, trainings):
+    given = NetworkClassifier(net(), augmentation=MixUp(p=1.0), random_state=4)
+    fit = pruned(given, **taught(distill), finetune=1, augmentation=None).fit(X, y)
+    learned = [isinstance(at.objective, Augmented) for members in trainings for at in members]
+    assert learned == [True] * (len(learned) - 1) + [False]
+    assert fit.estimators_[0].augmentation is None
+    assert fit.unpruned_.augmentation == MixUp(p=1.0)
+
+
+def test_training_on_without_augmentation_is_that_of_a_plain_network():
+    given = NetworkClassifier(net(), augmentation=MixUp(p=1.0), random_state=4).fit(X, y)
+    bare = clone(given).set_params(augmentation=None).fit(X, y)
+    bare.module_.load_state_dict(given.module_.state_dict())  # trained alike, remembered as plain
+    rows_as_they_are = pruned(given, finetune=2, augmentation=None).fit(X, y)
+    expected = pruned(bare, finetune=2).fit(X, y)
+    assert np.array_equal(rows_as_they_are.predict_proba(X), expected.predict_proba(X))
+    altered = pruned(given, finetune=2).fit(X, y)
+    assert differ(altered, expected)
+    other = pruned(bare, finetune=2, augmentation=MixUp(p=1.0)).fit(X, y)
+    assert np.array_equal(other.predict_proba(X), altered.predict_proba(X))
+
+
+def test_members_that_train_on_otherwise_survive_files(tmp_path):
+    given = DeepEnsembleClassifier(net(), 2, augmentation=MixUp(p=1.0))
+    fit = pruned(given, finetune=1, augmentation=[MixUp(0.3), MixUp(0.2)]).fit(X, y)
+    fit.save(tmp_path / "file")
+    loaded = skensemble.load(tmp_path / "file", module=NormedMLP)
+    assert loaded.augmentation == [MixUp(0.3), MixUp(0.2)]
+    assert loaded.estimators_[0].augmentation == [MixUp(0.3), MixUp(0.2)]
+    assert loaded.pruned_.augmentation == MixUp(p=1.0)
+    again = clone(loaded).fit(X, y)
+    assert np.array_equal(again.predict_proba(X), fit.predict_proba(X))
+
+
+def test_an_augmentation_of_nothing_that_trains_on_is_refused():
+    with pytest.raises(ValueError, match="'augmentation' is for networks that train on. Got MixUp"):
+        pruned(finetune=None, augmentation=MixUp()).fit(X, y)
+    with pytest.raises(ValueError, match="'augmentation' parameter of PrunedClassifier must be"):
+        pruned(augmentation="network").fit(X, y)
+    pruned(finetune=None, augmentation=None).fit(X, y)
+
+
 def test_unpruned_networks_are_remembered(tmp_path, trainings):
     for keep in (0.5, 0.75):
         pruned(keep=keep, finetune=1, memory=str(tmp_path), random_state=None).fit(X, y)

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from sklearn.utils.validation import check_memory
 from skorch import NeuralNetClassifier
@@ -26,14 +25,14 @@ from skensemble._forgotten import ForgottenRecipe
 from skensemble._private import Interval, StrOptions, fit_context
 from skensemble._recipes.recipe import Recipe, Start
 from skensemble._recipes.wraps import Cut, Slimming
+from skensemble.augmentation.names import CONSTRAINTS
 from skensemble.distillation.classifier import DistilledClassifier
-from skensemble.ensembles.ensemble import DeepEnsembleClassifier
 from skensemble.ensembles.network import NetworkClassifier
 from skensemble.pruning.choosing import Operation, PruningSettings, Widths
 from skensemble.pruning.costs import Change, costs
 from skensemble.pruning.files import from_state, params_of_prototype, to_state
 from skensemble.pruning.finetuning import finetuning_seed, train_on, tuned, untrained, widths_of
-from skensemble.pruning.members import is_estimator, slimmed
+from skensemble.pruning.members import networks_of, slimmed
 from skensemble.pruning.operation import plan_operation
 from skensemble.pruning.protocols import PROTOCOLS, Protocol
 
@@ -94,7 +93,10 @@ class PrunedClassifier(BaseNetworkClassifier):
         How pruned networks are trained on. "recipe" runs the recipe again as it is, learning rate
         and schedule included [5]_; an int does so for that many epochs. A dict overrides
         parameters of the net, such as ``{"max_epochs": 40, "lr": 1e-3}``; a net says all but
-        the module. ``None`` and 0 are no training. An `augmentation` of the estimator goes on.
+        the module. ``None`` and 0 are no training.
+    augmentation : "estimator", str, Augmentation, callable, list or None, default="estimator"
+        How batches are altered while pruned networks train on: as the estimator says, or
+        as given here, see `NetworkClassifier`. ``None`` is rows as they are.
     distill : DistilledClassifier or None, default=None
         Learn from a teacher: what is learned, as its parameters say. Its `teacher` of ``None``
         is a network of the same recipe; its `student` is the network that is pruned.
@@ -198,6 +200,7 @@ class PrunedClassifier(BaseNetworkClassifier):
             ForgottenRecipe,
             None,
         ],
+        "augmentation": [StrOptions({"estimator"}), *CONSTRAINTS],
         "distill": [DistilledClassifier, None],
         "protocol": [StrOptions(set(PROTOCOLS))],
         **{
@@ -224,6 +227,7 @@ class PrunedClassifier(BaseNetworkClassifier):
         round_to: int = 1,
         init: str = "finetune",
         finetune: Any = "recipe",
+        augmentation: Any = "estimator",
         distill: DistilledClassifier | None = None,
         protocol: str = "post",
         memory: Any = None,
@@ -247,6 +251,7 @@ class PrunedClassifier(BaseNetworkClassifier):
         self.round_to = round_to
         self.init = init
         self.finetune = finetune
+        self.augmentation = augmentation
         self.distill = distill
         self.protocol = protocol
         self.memory = memory
@@ -294,7 +299,7 @@ class PrunedClassifier(BaseNetworkClassifier):
         source = self._source()
         protocol = self._protocol()
         unpruned = yield from protocol.find_unpruned(source, given, root)
-        networks = self._check_unpruned(unpruned)
+        networks = networks_of(unpruned, self.classes_, self.finetune not in (None, 0))
         operations, recipes = self._operate(networks, data)
         teacher = yield from protocol.find_teacher(source, unpruned, given, root)
         trainers = [
@@ -316,6 +321,12 @@ class PrunedClassifier(BaseNetworkClassifier):
                 "It can predict; to fit it, bring it back with set_params(method=...)."
             )
         self._settings().check()
+        if self.finetune in (None, 0) and self.augmentation not in ("estimator", None):
+            raise ValueError(
+                "An 'augmentation' is for networks that train on. Got "
+                f"{self.augmentation!r} with finetune={self.finetune!r}; leave it at 'estimator', "
+                "or train on."
+            )
         one = self.distill
         if one is not None and (one.student is not None or one.n_students != 1):
             raise ValueError(
@@ -351,29 +362,8 @@ class PrunedClassifier(BaseNetworkClassifier):
             self.precision,
             check_memory(self.memory),
             self.verbose,
+            self.augmentation,
         )
-
-    def _check_unpruned(self, unpruned: Any) -> list[NetworkClassifier]:
-        if not is_estimator(unpruned):
-            raise TypeError(
-                "The 'estimator' must be a recipe (skorch net, module or None) or an estimator "
-                f"of networks. Got {type(unpruned).__name__}."
-            )
-        if not np.array_equal(unpruned.classes_, self.classes_):
-            raise ValueError(
-                "The fitted 'estimator' must know the classes of y, "
-                f"{self.classes_.tolist()}. It knows {unpruned.classes_.tolist()}."
-            )
-        networks = unpruned._prunable()
-        if not networks[0]._recipe.is_network:
-            raise ValueError("A linearised network cannot be pruned; prune the network itself.")
-        joint = isinstance(unpruned, DeepEnsembleClassifier) and unpruned.joint
-        if joint and self.finetune not in (None, 0):
-            raise ValueError(
-                "The members of an ensemble with joint=True are parts of one network and cannot "
-                "be trained on one by one. Use finetune=None, or joint=False."
-            )
-        return networks
 
     # -- pruning -------------------------------------------------------------------------
 

@@ -50,6 +50,8 @@ class Protocol:
         Where fits are remembered.
     verbose : int
         As that of estimators.
+    augmentation : object
+        Of training on; "estimator" goes on with what the network was trained with.
     """
 
     name: str | None
@@ -58,6 +60,7 @@ class Protocol:
     precision: str | None
     memory: Any
     verbose: int
+    augmentation: Any
 
     @property
     def teacher(self) -> Any:
@@ -156,8 +159,9 @@ class Protocol:
         self, network: NetworkClassifier, recipe: Any, teacher: Any, seed: int
     ) -> NetworkClassifier | DistilledClassifier:
         """Return the estimator that trains a pruned network on, given its recipe."""
+        goes_on = isinstance(self.augmentation, str) and self.augmentation == "estimator"
         settings: dict[str, Any] = {
-            "augmentation": network.augmentation,
+            "augmentation": network.augmentation if goes_on else self.augmentation,
             "class_weight": network.class_weight,
             "precision": self.precision or network.precision,
             "random_state": seed,
