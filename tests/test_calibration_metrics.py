@@ -228,6 +228,11 @@ def test_coverage_and_risk_are_points_of_the_curve(seed, risk, coverage):
     assert found == pytest.approx(curve.risk[k - 1])
 
 
+def test_a_score_may_be_whether_one_is_sure():
+    y, proba = [0, 0, 1, 0], np.full((4, 2), [0.6, 0.4])
+    assert coverage_at_risk(y, proba, risk=0.0, score=np.array([True, True, False, False])) == 0.5
+
+
 def test_tied_rows_are_answered_together():
     y, proba = [0, 0, 1, 0], [[0.9, 0.1], [0.8, 0.2], [0.8, 0.2], [0.8, 0.2]]
     assert coverage_at_risk(y, proba, risk=0.2) == 0.25

@@ -79,7 +79,7 @@ def _sorted_errors(
         score = y_proba.max(1)
     else:
         with naming("score", "be one number a row"):
-            score = column_or_1d(as_numpy(score))
+            score = column_or_1d(as_numpy(score), dtype=np.float64)
             check_consistent_length(score, y_proba)
             if np.isnan(score).any():
                 raise ValueError("NaN")
