@@ -1,14 +1,27 @@
 """What networks have learned, as numbers and as pictures."""
 
+from skensemble.inspection.calibration import ReliabilityDisplay
+from skensemble.inspection.corruptions import CorruptionDisplay
 from skensemble.inspection.diversity import diversity_score
 from skensemble.inspection.landscape import LossLandscape, LossLandscapeDisplay, loss_landscape
+from skensemble.inspection.retention import RetentionDisplay
+from skensemble.inspection.searches import SearchHeatMapDisplay
+from skensemble.inspection.selection import RiskCoverageDisplay
+from skensemble.inspection.training import EnsembleSizeDisplay, TrainingCurvesDisplay
 from skensemble.inspection.views import LearnedViews, LearnedViewsDisplay, learned_views
 
 __all__ = [
+    "CorruptionDisplay",
+    "EnsembleSizeDisplay",
     "LearnedViews",
     "LearnedViewsDisplay",
     "LossLandscape",
     "LossLandscapeDisplay",
+    "ReliabilityDisplay",
+    "RetentionDisplay",
+    "RiskCoverageDisplay",
+    "SearchHeatMapDisplay",
+    "TrainingCurvesDisplay",
     "diversity_score",
     "learned_views",
     "loss_landscape",

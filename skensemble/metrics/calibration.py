@@ -117,12 +117,16 @@ def classwise_calibration_error(
 def _binned_gap(proba: np.ndarray, came: np.ndarray, n_bins: int, strategy: str) -> float:
     """Return the weighed mean of |frequency - probability| over bins ``(lo, hi]``."""
     proba = proba.astype(np.float64)
-    shares = np.linspace(0, 1, n_bins + 1)[1:-1]
-    edges = shares
-    if strategy == "quantile":
-        edges = np.unique(np.quantile(proba, shares, method="inverted_cdf"))
-    where = np.searchsorted(edges, proba, side="left")
+    where = bins_of(proba, n_bins, strategy)
     return float(np.abs(np.bincount(where, came - proba)).sum() / len(proba))
+
+
+def bins_of(proba: np.ndarray, n_bins: int, strategy: str) -> np.ndarray:
+    """Return the number of the bin ``(lo, hi]`` of each probability."""
+    edges = np.linspace(0, 1, n_bins + 1)[1:-1]
+    if strategy == "quantile":
+        edges = np.unique(np.quantile(proba, edges, method="inverted_cdf"))
+    return np.searchsorted(edges, proba, side="left")
 
 
 def smooth_calibration_error(y_true: Any, y_proba: Any, *, labels: Any = None) -> float:
