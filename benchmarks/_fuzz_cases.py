@@ -28,6 +28,7 @@ import skensemble
 PLACES = {"parameter": 6, "net": 6, "X": 2, "y": 1.5, "sample_weight": 1.5, "fit": 1}
 METHODS = (
     "predict", "predict_proba", "predict_log_proba", "decision_function", "predict_members",
+    "uncertainty", "predict_set", "predict_concentration",
     "predict_teachers", "transform", "score", "save", "len", "index", "merge_members", "clone",
     "set_params", "get_feature_names_out", "repr",
 )  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from _fuzz_nets import MODULES
-from _fuzz_objects import TEACHERS, ensemble, fitted
+from _fuzz_objects import RECIPES, TEACHERS, ensemble, fitted
 from _fuzz_subjects import ESTIMATORS, Subject
 from _fuzz_values import (
     GOOD_X,
@@ -29,6 +29,7 @@ from _fuzz_values import (
 
 import skensemble
 from skensemble import (
+    conformal,
     datasets,
     inspection,
     metrics,
@@ -103,6 +104,8 @@ _FILES: Pool = {"good": saved, "missing": lambda: "/nowhere/file", "other": _oth
                 "cut": _cut_file}  # fmt: skip
 _SMALL = {"n_samples": 20, "n_classes": 3}
 _ENSEMBLES = {**TEACHERS, "good": fitted_ensemble}
+# Without skorch's own nets, whose predictions draw from torch's generator.
+_FITTED = {name: make for name, make in _ENSEMBLES.items() if name not in RECIPES}
 FUNCTIONS: list[Subject] = [
     _function(metrics.disagreement, {"members": _PROBA}, members=_members),
     _function(metrics.pairwise_kl, {"members": _PROBA}, members=_members),
@@ -117,10 +120,38 @@ FUNCTIONS: list[Subject] = [
                "plain_proba": _PROBA, "labels": _LABELS, "sample_weight": WEIGHTS},
               y_true=labels, student_proba=_proba, teacher_proba=_proba, plain_proba=_proba,
               n_bootstrap=9),
+    *(_function(measure, {"y_true": _TRUE, "y_proba": _PROBA, "labels": _LABELS, "score": WEIGHTS},
+                y_true=labels, y_proba=_proba)
+      for measure in (metrics.classwise_calibration_error, metrics.smooth_calibration_error,
+                      metrics.brier_decomposition, metrics.risk_coverage_curve, metrics.aurc,
+                      metrics.augrc, metrics.risk_at_coverage, metrics.coverage_at_risk)),
+    *(_function(measure, {"teacher_proba": _PROBA, "student_proba": _PROBA}, teacher_proba=_proba,
+                student_proba=_proba) for measure in (metrics.agreement, metrics.teacher_kl)),
+    _function(metrics.q_statistic, {"y_true": _TRUE, "members": _PROBA, "labels": _LABELS},
+              y_true=labels, members=_members),
+    _function(metrics.uncertainty_of_members, {"members": _PROBA}, members=_members),
+    _function(metrics.uncertainty_of_dirichlet, {"concentration": _PROBA}, concentration=_proba),
+    *(_function(measure, {"score_in": WEIGHTS, "score_out": WEIGHTS}, score_in=[0.5, 0.9],
+                score_out=[0.4, 0.6]) for measure in (metrics.ood_auroc, metrics.fpr_at_tpr)),
+    _function(metrics.evaluate,
+              {"estimator": _FITTED, "X": _ROWS, "y": _TRUE, "X_cal": _ROWS, "y_cal": _TRUE},
+              estimator=fitted_ensemble, X=rows, y=labels),
+    _function(metrics.get_scorer, {"scoring": plain(ours="neg_ece", theirs="accuracy")},
+              scoring="neg_ece"),
+    _function(conformal.conformity_scores, {"y_proba": _PROBA, "noise": WEIGHTS}, y_proba=_proba),
+    _function(conformal.ConformalSets, {}),
     _function(metrics.surplus, {}, self_distilled=0.8, finetuned=0.7, unpruned_distilled=0.9,
               unpruned=0.8),
     _function(inspection.learned_views, {"estimator": _ENSEMBLES, "features": _ROWS},
               estimator=fitted_ensemble, features=lambda: np.ones((3, 2, 4))),
+    _function(inspection.loss_landscape,
+              {"estimator": _ENSEMBLES, "X": _ROWS, "y": _TRUE},
+              estimator=fitted_ensemble, X=rows, y=labels, n_steps=3),
+    _function(inspection.diversity_score, {"estimator": _ENSEMBLES, "X": _ROWS},
+              estimator=fitted_ensemble, X=rows),
+    _function(datasets.corrupt_images, {"X": _ROWS}, X=lambda: np.ones((4, 3, 8, 8), np.uint8),
+              corruption="fog"),
+    _function(datasets.corrupt_table, {"X": _ROWS}, X=rows, corruption="noise"),
     _function(pruning.prune_ensemble,
               {"ensemble": _ENSEMBLES, "X_val": _ROWS, "y_val": _TRUE, "sample_weight": WEIGHTS,
                "method": plain(greedy="greedy", random="random")},

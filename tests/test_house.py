@@ -23,7 +23,7 @@ FLOORS = [
     {"_records"},
     {"_recipes"},
     {"objectives"},
-    {"augmentation", "perturbation", "transfer"},
+    {"augmentation", "perturbation", "transfer", "conformal"},
     {"losses", "nn", "_data", "datasets", "metrics", "_forgotten", "_parameters"},
     {"_tables"},
     {"_seeding", "_private"},

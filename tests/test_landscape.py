@@ -170,6 +170,8 @@ def test_members_one_by_one():
             np.testing.assert_allclose(found.loss, found.centre, rtol=1e-5)  # its own weights
     one = loss_landscape(deep[2], X, Y, n_steps=3)
     np.testing.assert_array_equal(one.loss, loss_landscape(deep, X, Y, member=2, n_steps=3).loss)
+    first, second = (loss_landscape(deep, X, Y, member=m, n_steps=3) for m in (True, 1))
+    np.testing.assert_array_equal(first.loss, second.loss)
     frozen = loss_landscape(FrozenEstimator(deep), X, Y, member=2, n_steps=3)
     np.testing.assert_array_equal(one.loss, frozen.loss)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from sklearn.base import ClassifierMixin
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from skensemble._base.checks import (
@@ -32,6 +34,11 @@ from skensemble._recipes.reading import read_recipe
 from skensemble._recipes.recipe import Recipe
 from skensemble._recipes.wraps import Channels
 from skensemble._seeding import Purpose, purpose_seed
+from skensemble.metrics.uncertainty import (
+    Uncertainty,
+    uncertainty_of_dirichlet,
+    uncertainty_of_members,
+)
 from skensemble.nn._channels import require_channels
 
 
@@ -250,6 +257,46 @@ class BaseNetworkClassifier(ClassifierMixin, BaseNetworks):
         return self.classes_[positions]
 
     # -- files ---------------------------------------------------------------------------
+
+    @property
+    def _concentration(self) -> Callable[[Tensor], Tensor] | None:
+        """What turns logits into the parameters of Dirichlets, where they are that."""
+        return None
+
+    def uncertainty(self, X: Any) -> Uncertainty:
+        """Tell of each prediction how uncertain it is, and how much of that members disagree about.
+
+        Members are the networks inside, as a student is taught by them; of a student that was
+        taught a Dirichlet ("dirichlet", "proxy-dirichlet") they are draws of it, so that one
+        network tells what an ensemble would.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Samples of the shape seen in `fit`.
+
+        Returns
+        -------
+        Uncertainty
+            Total, aleatoric and epistemic uncertainty in nats, variation ratio and confidence;
+            its ``frame()`` is a data frame.
+
+        See Also
+        --------
+        skensemble.metrics.uncertainty_of_members : The formulas.
+        """
+        check_is_fitted(self)
+        if self._concentration is not None:
+            return uncertainty_of_dirichlet(self._collect(X, self._concentration, axis=1))
+        if self._count_voices() < 2:
+            raise ValueError(
+                f"The uncertainty of a {type(self).__name__} must be that of at least 2 networks, "
+                "whose predictions can differ. Got 1; use an ensemble, several students "
+                "(n_students), a student with objective='proxy-dirichlet', or predict_proba."
+            )
+        return uncertainty_of_members(
+            self._collect(X, lambda logits: self._teaching(logits).softmax(-1), axis=1)
+        )
 
     def _plain_fitted(self) -> dict[str, Any]:
         return {**super()._plain_fitted(), "classes": plain_labels(self.classes_)}

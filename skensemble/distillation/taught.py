@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import joblib
+import numpy as np
 import torch
 from sklearn.base import clone
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_memory
 from torch import Tensor
 
@@ -62,6 +64,16 @@ from skensemble.transfer.names import read_transfer
 
 # The seed of remembered teachers, where nobody has set one.
 _FIXED_SEED = 0
+
+
+def _predicts_dirichlet(student: TaughtClassifier) -> bool:
+    """Tell whether students learn a distribution of probabilities, or say why not."""
+    if student._concentration is not None:
+        return True
+    raise AttributeError(
+        "predict_concentration needs students that were taught a Dirichlet: "
+        f"objective='proxy-dirichlet' or 'dirichlet'. Got {student.objective!r}."
+    )
 
 
 class TaughtClassifier(StudentClassifier):
@@ -321,6 +333,28 @@ class TaughtClassifier(StudentClassifier):
     def _how_to_read(self, n_classes: int) -> Callable[[Tensor], Tensor] | None:
         term = read_term(self.objective)
         return term.log_proba if term.reads_logits and shares(term, self.alpha)[1] > 0 else None
+
+    @property
+    def _concentration(self) -> Callable[[Tensor], Tensor] | None:
+        term = read_term(self.objective)
+        return term.concentration if term.is_dirichlet and shares(term, self.alpha)[1] > 0 else None
+
+    @available_if(_predicts_dirichlet)
+    def predict_concentration(self, X: Any) -> np.ndarray:
+        """Predict Dirichlet distributions, of students that were taught one.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Samples of the shape seen in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_students, n_samples, n_classes)
+            Their parameters: positive, with ``predict_proba`` as their share of the sum, and a
+            sum that is the larger the less the teacher's members differ.
+        """
+        return self._collect(X, read_term(self.objective).concentration, axis=1)
 
     def _with_recipe(self, change: Callable[[Recipe], Recipe]) -> Any:
         if self.teacher is not None:

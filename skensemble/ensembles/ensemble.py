@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from skensemble._base.augmenting import augment
 from skensemble._base.checks import N_JOBS
 from skensemble._base.errors import MemberDivergedError
-from skensemble._base.folds import Folds, make_folds, require_splitter
-from skensemble._base.fusion import AVERAGING, FusedMembers
+from skensemble._base.folds import require_splitter
+from skensemble._base.fusion import AVERAGING
 from skensemble._base.single import check_same_device
 from skensemble._data.rows import FitData
 from skensemble._engine.members import Member
@@ -26,17 +26,12 @@ from skensemble._files.registry import in_files
 from skensemble._fits.given import Given, Steps
 from skensemble._fits.running import fit_alone
 from skensemble._private import HasMethods, Interval, RealNotInt, StrOptions, fit_context
-from skensemble._recipes.reading import read_recipe
 from skensemble._recipes.recipe import Recipe
 from skensemble._recipes.wraps import Channels
 from skensemble._seeding import member_seed
+from skensemble.ensembles.cross_fitted import CrossFitted
 from skensemble.ensembles.drawing import drawn_rows
-from skensemble.ensembles.left_out import (
-    FOUND,
-    left_out_proba,
-    left_out_temperature,
-    require_calibration,
-)
+from skensemble.ensembles.left_out import FOUND, require_calibration
 from skensemble.ensembles.network import NETWORK_CONSTRAINTS, NetworkClassifier
 from skensemble.objectives.base import SumCrossEntropy
 
@@ -44,7 +39,7 @@ __all__ = ["DeepEnsembleClassifier"]
 
 
 @in_files
-class DeepEnsembleClassifier(FusedMembers):
+class DeepEnsembleClassifier(CrossFitted):
     """Networks of one architecture that differ by their seed, fused into one classifier.
 
     Every member is trained on the same data by the same algorithm; only initial weights,
@@ -294,61 +289,6 @@ class DeepEnsembleClassifier(FusedMembers):
         if folds is not None:
             self._learn_of_left_out(folds, data, given)
 
-    # -- folds -----------------------------------------------------------------------------
-
-    def _cross_fit(self) -> Any:
-        """Return how members are to hold out folds, or None where they see all rows."""
-        if self.cross_fit == "auto":
-            chosen = self.estimator is None and not self.joint
-            return "auto" if chosen else None
-        if self.cross_fit is not None and self.joint:
-            raise ValueError(
-                "With joint=True members are parts of one network, which sees all rows, so "
-                f"'cross_fit' must be 'auto' or None. Got {self.cross_fit!r} instead."
-            )
-        return self.cross_fit
-
-    def _make_folds(
-        self, cross_fit: Any, data: FitData, given: Given, root: int, kept: dict[int, Any]
-    ) -> Folds:
-        split = read_recipe(self.estimator).training.train_split
-        if split is not None:
-            raise ValueError(
-                "Both 'cross_fit' and the net's 'train_split' hold rows out. Set train_split=None, "
-                f"or cross_fit=None. Got cross_fit={cross_fit!r} and train_split={split!r}."
-            )
-        if kept and self._n_folds is not None:
-            cross_fit = self._n_folds  # as the members there are hold out
-        folds = make_folds(cross_fit, self.n_estimators, data, given.groups, root)
-        self._n_folds = folds.n_folds if isinstance(cross_fit, str | int) else None
-        return folds
-
-    def _forget_left_out(self) -> None:
-        for name in ("oof_proba_", "oof_score_", "temperature_", "folds_"):
-            if hasattr(self, name):
-                delattr(self, name)
-
-    def _learn_of_left_out(self, folds: Folds, data: FitData, given: Given) -> None:
-        """Ask members about rows that they have not seen; find score and temperature."""
-        proba = left_out_proba(self, folds, data)
-        rows = np.arange(len(data.X)) if given.rows is None else given.rows
-        known = data.rows[np.isfinite(proba[data.rows, 0])]
-        weight = None if data.weight is None else data.weight[known]
-        said, y = proba[known], data.y[known]
-        self.temperature_: float = left_out_temperature(said, y, weight, folds)
-        self.oof_score_ = float(np.average(said.argmax(1) == y, weights=weight))
-        self.oof_proba_: np.ndarray = proba[rows]
-        places = np.full(len(data.X), -1)
-        places[rows] = np.arange(len(rows))
-        self.folds_ = [places[folds.held_out[number]] for number in self._numbers]
-
-    def _calibrates(self) -> bool:
-        """Whether probabilities are to be those at the temperature that was found."""
-        found = hasattr(self, "temperature_")
-        require_calibration(self, found)
-        wanted = self.estimator is None if self.calibrate == "auto" else self.calibrate
-        return bool(wanted) and found and self._averaging() != "vote"
-
     def _kept_members(self) -> dict[int, NetworkClassifier]:
         """Return the members a warm start keeps, by number."""
         if not self.warm_start or not hasattr(self, "estimators_"):
@@ -449,7 +389,7 @@ class DeepEnsembleClassifier(FusedMembers):
         part.n_estimators = len(part.estimators_)
         if hasattr(part, "folds_"):
             part.folds_ = self.folds_[index]
-            del part.oof_proba_, part.oof_score_  # of all members
+            del part.oof_proba_, part._oof_labels, part.oof_score_  # of all members
         return part
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -473,22 +413,6 @@ class DeepEnsembleClassifier(FusedMembers):
     def _teaching(self, logits: Tensor) -> Tensor:
         voices = logits.mean(0, keepdim=True) if self.joint else logits
         return voices / self.temperature_ if self._calibrates() else voices
-
-    def _fuse_members(self, logits: Tensor) -> Tensor:
-        """Fuse members without a temperature."""
-        return super()._fuse_proba(logits)
-
-    def _fuse_proba(self, logits: Tensor) -> Tensor:
-        if self._calibrates():
-            return self._fuse_log_proba(logits).exp()
-        return super()._fuse_proba(logits)
-
-    def _fuse_log_proba(self, logits: Tensor) -> Tensor:
-        said = super()._fuse_log_proba(logits)
-        return (said / self.temperature_).log_softmax(-1) if self._calibrates() else said
-
-    def _fuse_score(self, logits: Tensor) -> Tensor:
-        return self._fuse_log_proba(logits) if self._calibrates() else super()._fuse_score(logits)
 
     def _count_voices(self) -> int:
         return 1 if self.joint else super()._count_voices()

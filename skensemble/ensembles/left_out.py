@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,8 @@ from skensemble._base.calibration import fit_temperature
 from skensemble._base.folds import Folds
 from skensemble._data.rows import FitData
 from skensemble._files.checks import Check, integer, many, maybe, real
+from skensemble._private import StrOptions, validate_params
+from skensemble.conformal import COVERAGE, ConformalSets
 
 # So few members, averaged, are surer of themselves than all of them are.
 _FEW_VOICES = 3
@@ -75,3 +79,51 @@ def left_out_proba(ensemble: Any, folds: Folds, data: FitData) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         mean = total / count[:, None]
     return torch.from_numpy(mean).softmax(-1).numpy() if by_logit else mean
+
+
+def read_sets(score: Any) -> ConformalSets:
+    """Return an own copy of what sets are to be made by."""
+    if isinstance(score, ConformalSets):
+        return copy.copy(score)
+    return ConformalSets(score)
+
+
+@validate_params(
+    {"method": [StrOptions({"plus", "pooled"})], "coverage": COVERAGE},
+    prefer_skip_nested_validation=True,
+)
+def sets_of_left_out(
+    ensemble: Any, logits: torch.Tensor, sets: ConformalSets, coverage: float, method: str
+) -> np.ndarray:
+    """Return sets for rows by the members' logits, from rows that members left out."""
+    if not hasattr(ensemble, "oof_proba_"):
+        raise ValueError(
+            "Sets of classes need rows that members have not seen. Got a fit with "
+            f"cross_fit={ensemble.cross_fit!r}, a part of an ensemble, or one from a file; set "
+            "'cross_fit' and fit again, or give rows of your own to a ConformalSets."
+        )
+    proba, labels = ensemble.oof_proba_, ensemble._oof_labels
+    known = np.isfinite(proba[:, 0])
+    everybody = ensemble._fuse_members(logits).numpy()
+    if method == "pooled":
+        groups, said = [known], [everybody]
+    else:
+        groups, said = [], []
+        for members, rows in _who_left_out(ensemble.folds_, known):
+            groups.append(rows)
+            said.append(ensemble._fuse_members(logits[members]).numpy())
+    sets._fit_folds([proba[rows] for rows in groups], [labels[rows] for rows in groups])
+    return sets._predict_folds(said, coverage, everybody)
+
+
+def _who_left_out(
+    folds: list[np.ndarray], known: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield members and the rows that these, and no others, have left out."""
+    left_out = np.zeros((len(folds), len(known)), bool)
+    for member, rows in enumerate(folds):
+        left_out[member, rows[rows >= 0]] = True
+    kinds, which = np.unique(left_out[:, known], axis=1, return_inverse=True)
+    rows = np.flatnonzero(known)
+    for kind in range(kinds.shape[1]):
+        yield np.flatnonzero(kinds[:, kind]), rows[which.ravel() == kind]

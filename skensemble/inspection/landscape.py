@@ -156,7 +156,7 @@ def loss_landscape(
     points = np.stack(np.meshgrid(*[steps] * dims, indexing="ij"), -1).reshape(-1, dims)
     plane = _Plane(network, dims, random_state)
     loss = plane.losses(torch.from_numpy(points), X, target)
-    logits = own_logits(inner, X)[member]
+    logits = own_logits(inner, X)[int(member)]  # True would add an axis
     centre = float(_total(logits[None], target)[0] / len(target))
     loss[(points == 0).all(1)] = centre  # without the rounding of another way to compute it
     return LossLandscape(steps, loss.reshape([n_steps] * dims), centre)

@@ -26,7 +26,8 @@ __all__ = [
 _LIMIT = 500.0
 
 
-def _exp(logits: Tensor) -> Tensor:
+def bounded_exp(logits: Tensor) -> Tensor:
+    """Return the exponential in float64, of what is within the range that a Dirichlet can have."""
     return logits.double().clamp(-_LIMIT, _LIMIT).exp()
 
 
@@ -70,7 +71,7 @@ def dirichlet_nll(
     if not 0 <= smoothing <= 1:
         raise ValueError(f"smoothing must be in [0, 1]. Got {smoothing}.")
     require_shape("target", target, (*logits.shape[:2], target.shape[-2], logits.shape[-1]))
-    alpha = _exp(logits.double() / per_member(temperature, 3))
+    alpha = bounded_exp(logits.double() / per_member(temperature, 3))
     target = (1 - smoothing) * target.double() + smoothing / logits.shape[-1]
     fit = ((alpha - 1) * target.log().mean(-2)).sum(-1)
     loss = torch.lgamma(alpha).sum(-1) - torch.lgamma(alpha.sum(-1)) - fit
@@ -155,7 +156,7 @@ def proxy_dirichlet(
     """
     require_shape("mean", mean, logits.shape)
     require_shape("precision", precision, logits.shape[:2])
-    alpha, mean, precision = _exp(logits) + 1, mean.double(), precision.double()
+    alpha, mean, precision = bounded_exp(logits) + 1, mean.double(), precision.double()
     if reverse:
         gap = torch.digamma(alpha) - torch.digamma(alpha.sum(-1, keepdim=True))
         loss = -(mean * gap).sum(-1) - _entropy(alpha) / precision

@@ -11,6 +11,7 @@ import numpy as np
 from skensemble._arguments import as_numpy, naming
 from skensemble._private import Interval, check_sample_weight, validate_params
 from skensemble._seeding import as_random_state
+from skensemble.metrics.fidelity import divergence
 from skensemble.metrics.probabilities import check_proba
 
 # So many counts of a bootstrap at a time.
@@ -142,7 +143,7 @@ def retention(
         if n_bootstrap and np.isfinite(kept):
             interval = _interval(gains * weight, int(n_bootstrap), random_state)
     agree = chosen["teacher"] == chosen["student"]
-    apart = _divergence(proba["teacher"], proba["student"])
+    apart = divergence(proba["teacher"], proba["student"])
     return Retention(
         **found,
         agreement=float(np.average(agree, weights=weight)),
@@ -150,13 +151,6 @@ def retention(
         kept=kept,
         kept_interval=interval,
     )
-
-
-def _divergence(p: np.ndarray, q: np.ndarray) -> np.ndarray:
-    """Return ``KL(p || q)`` of each row."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        terms = np.where(p > 0, p * (np.log(p) - np.log(q)), 0.0)
-    return np.maximum(terms.sum(1), 0.0)
 
 
 def _share(gains: np.ndarray) -> np.ndarray:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 from sklearn.utils import check_array
 
 from skensemble._arguments import as_numpy, naming
+from skensemble.metrics.probabilities import check_proba
 
 
-def _check_members(members: Any) -> np.ndarray:
+def check_members(members: Any) -> np.ndarray:
     """Return probabilities of members, after saying what is wrong with them."""
     with naming("members", "be probabilities of shape (n_members, n_samples, n_classes)"):
         members = check_array(as_numpy(members), dtype=[np.float64, np.float32], allow_nd=True)
@@ -40,7 +42,7 @@ def disagreement(members: Any) -> float:
     >>> disagreement([[[0.9, 0.1], [0.2, 0.8]], [[0.6, 0.4], [0.7, 0.3]]])
     0.5
     """
-    members = _check_members(members)
+    members = check_members(members)
     chosen = members.argmax(-1)
     n_members, n_classes = len(members), members.shape[-1]
     # Pairs that agree on a sample, from how many chose each class there.
@@ -70,7 +72,7 @@ def pairwise_kl(members: Any) -> float:
     >>> pairwise_kl([[[0.5, 0.5]], [[0.5, 0.5]]])
     0.0
     """
-    p = _check_members(members).astype(np.float64)
+    p = check_members(members).astype(np.float64)
     n_members = len(p)
     with np.errstate(divide="ignore", invalid="ignore"):
         log_p = np.log(p)
@@ -80,3 +82,48 @@ def pairwise_kl(members: Any) -> float:
         cross = np.where(others > 0, others * log_p, 0.0).sum((0, 2))
     total = (n_members - 1) * own - cross
     return float(np.maximum(total / (n_members * (n_members - 1)), 0.0).mean())
+
+
+def q_statistic(y_true: Any, members: Any, *, labels: Any = None) -> float:
+    """Yule's Q of who is right, mean over pairs of members.
+
+    ``Q = (N11 N00 - N01 N10) / (N11 N00 + N01 N10)`` of two members, where N01 counts samples on
+    which only the second is right. Members that are right on the same samples have 1, those
+    whose errors have nothing to do with each other about 0.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+        True labels.
+    members : array-like of shape (n_members, n_samples, n_classes)
+        Probabilities, as ``predict_members`` returns.
+    labels : array-like of shape (n_classes,), default=None
+        Labels of the columns; the sorted labels of `y_true` if not given.
+
+    Returns
+    -------
+    float
+        A number in [-1, 1]. A pair of which both products are zero has no Q and is left out; NaN
+        where there is no other pair.
+
+    References
+    ----------
+    Kuncheva and Whitaker, "Measures of diversity in classifier ensembles and their relationship
+    with the ensemble accuracy", 2003.
+
+    Examples
+    --------
+    >>> first, second = [[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]], [[0.6, 0.4], [0.7, 0.3], [0.9, 0.1]]
+    >>> q_statistic([0, 1, 1], [first, second])
+    1.0
+    """
+    members = check_members(members)
+    position, _ = check_proba(y_true, members[0], labels, "members[0]")
+    right = (members.argmax(-1) == position).astype(np.int64)
+    found = []
+    for a, b in combinations(right, 2):
+        same = int(a @ b) * int((1 - a) @ (1 - b))
+        other = int(a @ (1 - b)) * int((1 - a) @ b)
+        if same + other:
+            found.append((same - other) / (same + other))
+    return float(np.mean(found)) if found else float("nan")

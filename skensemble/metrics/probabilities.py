@@ -1,15 +1,13 @@
-"""Honesty of probabilities."""
+"""Probabilities and labels: how they are checked, and their likelihood."""
 
 from __future__ import annotations
 
-import numbers
 from typing import Any
 
 import numpy as np
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
 
 from skensemble._arguments import as_numpy, naming
-from skensemble._private import Interval, validate_params
 
 
 def check_proba(
@@ -66,49 +64,3 @@ def negative_log_likelihood(y_true: Any, y_proba: Any, *, labels: Any = None) ->
     position, y_proba = check_proba(y_true, y_proba, labels)
     with np.errstate(divide="ignore"):
         return float(-np.log(y_proba[np.arange(len(position)), position]).mean())
-
-
-@validate_params(
-    {"n_bins": [Interval(numbers.Integral, 1, None, closed="left")]},
-    prefer_skip_nested_validation=True,
-)
-def expected_calibration_error(
-    y_true: Any, y_proba: Any, *, n_bins: int = 15, labels: Any = None
-) -> float:
-    """Mean distance between confidence and accuracy over bins of equal width.
-
-    Samples are sorted by their largest probability into `n_bins` bins ``(lo, hi]``; the
-    error is ``sum_b n_b / n * |accuracy_b - confidence_b|``.
-
-    Parameters
-    ----------
-    y_true : array-like of shape (n_samples,)
-        True labels.
-    y_proba : array-like of shape (n_samples, n_classes)
-        Predicted probabilities.
-    n_bins : int, default=15
-        Number of bins.
-    labels : array-like of shape (n_classes,), default=None
-        Labels of the columns; the sorted labels of `y_true` if not given.
-
-    Returns
-    -------
-    float
-        A number in [0, 1].
-
-    References
-    ----------
-    Guo, Pleiss, Sun and Weinberger, "On calibration of modern neural networks", 2017.
-
-    Examples
-    --------
-    >>> round(expected_calibration_error([0, 1], [[0.9, 0.1], [0.2, 0.8]]), 2)
-    0.15
-    """
-    position, y_proba = check_proba(y_true, y_proba, labels)
-    confidence = y_proba.max(1)
-    right = y_proba.argmax(1) == position
-    edges = np.linspace(0, 1, n_bins + 1)[1:-1]
-    where = np.searchsorted(edges, confidence, side="left")
-    gap = np.bincount(where, right - confidence.astype(np.float64), int(n_bins))
-    return float(np.abs(gap).sum() / len(position))

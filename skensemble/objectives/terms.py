@@ -16,6 +16,7 @@ from torch import Tensor
 from skensemble import losses
 from skensemble._data.batches import Batch
 from skensemble._private import Interval, StrOptions
+from skensemble.losses.distributions import bounded_exp
 from skensemble.objectives.base import Term, as_like
 
 POSITIVE = Interval(numbers.Real, 0, None, closed="neither")
@@ -233,6 +234,7 @@ class DirichletTerm(Term):
 
     scalars: ClassVar[tuple[str, ...]] = ("temperature",)
     follows_progress: ClassVar[bool] = True
+    is_dirichlet: ClassVar[bool] = True
     _parameter_constraints: ClassVar[dict[str, Any]] = {"temperature": [POSITIVE, None]}
 
     def targets(self, teacher: Tensor) -> dict[str, Tensor]:
@@ -243,6 +245,10 @@ class DirichletTerm(Term):
         left = min(1.0, 2.0 * (1.0 - batch.progress))
         temperature = 1.0 + left * (as_like(self.temperature, logits) - 1.0)
         return losses.dirichlet_nll(logits, target, batch.weight, temperature=temperature)
+
+    def concentration(self, logits: Tensor) -> Tensor:
+        """Return the Dirichlet's parameters, ``exp(s)``."""
+        return bounded_exp(logits)
 
 
 @dataclass(frozen=True, eq=False)
@@ -266,6 +272,7 @@ class ProxyDirichletTerm(Term):
     reverse: bool = True
 
     reads_logits: ClassVar[bool] = True
+    is_dirichlet: ClassVar[bool] = True
     _parameter_constraints: ClassVar[dict[str, Any]] = {"reverse": ["boolean"]}
 
     def targets(self, teacher: Tensor) -> dict[str, Tensor]:
@@ -279,6 +286,10 @@ class ProxyDirichletTerm(Term):
     def log_proba(self, logits: Tensor) -> Tensor:
         """Return the logarithm of the Dirichlet's mean, ``(exp(s) + 1) / sum``."""
         return torch.logaddexp(logits, torch.zeros_like(logits)).log_softmax(-1)
+
+    def concentration(self, logits: Tensor) -> Tensor:
+        """Return the Dirichlet's parameters, ``exp(s) + 1``."""
+        return bounded_exp(logits) + 1
 
 
 @dataclass(frozen=True, eq=False)

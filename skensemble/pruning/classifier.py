@@ -29,7 +29,7 @@ from skensemble.augmentation.names import CONSTRAINTS
 from skensemble.distillation.classifier import DistilledClassifier
 from skensemble.ensembles.network import NetworkClassifier
 from skensemble.pruning.choosing import Operation, PruningSettings, Widths
-from skensemble.pruning.costs import Change, costs
+from skensemble.pruning.costs import changes
 from skensemble.pruning.files import from_state, params_of_prototype, to_state
 from skensemble.pruning.finetuning import finetuning_seed, train_on, tuned, untrained, widths_of
 from skensemble.pruning.members import networks_of, slimmed
@@ -312,7 +312,9 @@ class PrunedClassifier(BaseNetworkClassifier):
         self.estimators_: list[NetworkClassifier] = pruned
         self.pruned_ = unpruned._with_members(pruned)
         self._recipe = pruned[0]._recipe
-        self._count(networks, pruned, operations)
+        self.n_parameters_, self.n_flops_, self.sparsity_ = changes(networks, pruned)
+        self.kept_channels_: list[dict[str, Widths]] = [one.widths for one in operations]
+        self.left_alone_: dict[str, str] = operations[0].left_alone
 
     def _check_settings(self) -> None:
         if isinstance(self.method, ForgottenRecipe):
@@ -425,21 +427,6 @@ class PrunedClassifier(BaseNetworkClassifier):
             self._say("the networks' shapes differ; they are trained on one by one")
         return (yield from train_on(networks, trainers, given, self.stack, self.n_jobs))
 
-    # -- what it costs -------------------------------------------------------------------
-
-    def _count(
-        self,
-        networks: list[NetworkClassifier],
-        pruned: list[NetworkClassifier],
-        operations: list[Operation],
-    ) -> None:
-        before, after = costs(networks), costs(pruned)
-        self.n_parameters_ = Change(before[0], after[0])
-        self.n_flops_ = Change(before[1], after[1])
-        self.sparsity_ = Change(before[2], after[2])
-        self.kept_channels_: list[dict[str, Widths]] = [one.widths for one in operations]
-        self.left_alone_: dict[str, str] = operations[0].left_alone
-
     # -- files ---------------------------------------------------------------------------
 
     @classmethod
@@ -484,6 +471,10 @@ class PrunedClassifier(BaseNetworkClassifier):
 
     def _teaching(self, logits: Tensor) -> Tensor:
         return self.pruned_._teaching(logits)
+
+    @property
+    def _concentration(self) -> Any:
+        return self.pruned_._concentration
 
 
 def _same(recipe: Recipe) -> Recipe:

@@ -25,6 +25,14 @@ class Change:
     after: float
 
 
+def changes(
+    networks: list[NetworkClassifier], pruned: list[NetworkClassifier]
+) -> tuple[Change, Change, Change]:
+    """Compare parameters, multiply-adds and the share of zeros."""
+    before, after = costs(networks), costs(pruned)
+    return Change(before[0], after[0]), Change(before[1], after[1]), Change(before[2], after[2])
+
+
 def costs(networks: list[NetworkClassifier]) -> tuple[int, int, float]:
     """Count parameters, multiply-adds of a row, and the share of zeros."""
     n_parameters = n_flops = zeros = total = 0

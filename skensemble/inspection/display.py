@@ -1,0 +1,62 @@
+"""What displays share: an object that holds numbers, draws them, and hands them out as a frame."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, Self
+
+
+class Display(ABC):
+    """Abstract picture: made of numbers, drawn by `plot`, which may be called again.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Where it was drawn.
+    figure_ : matplotlib Figure
+        Its figure.
+    """
+
+    ax_: Any
+    figure_: Any
+
+    def plot(self, ax: Any = None) -> Self:
+        """Draw.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where; a new figure if not given.
+
+        Returns
+        -------
+        Display
+            Itself.
+        """
+        import matplotlib.pyplot as plt
+
+        if ax is None:
+            _, ax = plt.subplots(figsize=(5.0, 4.0), layout="constrained")
+        self._draw(ax)
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+    @abstractmethod
+    def _draw(self, ax: Any) -> None:
+        """Draw on axes."""
+
+    @abstractmethod
+    def _columns(self) -> dict[str, Any]:
+        """Return what is drawn, as columns of one length."""
+
+    def frame(self) -> Any:
+        """Return the numbers as a data frame of pandas.
+
+        Returns
+        -------
+        DataFrame
+            One row a point.
+        """
+        import pandas as pd
+
+        return pd.DataFrame(self._columns())
