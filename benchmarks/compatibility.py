@@ -34,8 +34,8 @@ SHOWN = (
     "numpy", "scikit-learn", "skorch", "torch", "torchvision", "joblib", "safetensors", "pandas",
     "onnx", "torch-pruning", "dask", "ray",
 )  # fmt: skip
-FOR_USERS = ("plot", "onnx", "pruning", "dask", "ray")
-OLDEST = ("plot", "pruning", "dask", "ray")  # graphs want a newer torch than the rest
+FOR_USERS = ("plot", "onnx", "pruning", "inspect", "dask", "ray")
+OLDEST = ("plot", "pruning", "inspect", "dask", "ray")  # graphs want a newer torch than the rest
 SETTINGS = ("oldest", "newest", "bare")
 
 
@@ -60,9 +60,7 @@ def tools_of_tests(project: dict[str, Any]) -> list[str]:
     """Return what the tests need that no extra for users has."""
     extras = dict(project["optional-dependencies"])
     tests = extras.pop("test")
-    for_users = {
-        _name(one) for name in ("plot", "onnx", "pruning", "dask", "ray") for one in extras[name]
-    }
+    for_users = {_name(one) for name in FOR_USERS for one in extras[name]}
     return [one for one in tests if _name(one) not in {"skensemble", *for_users}]
 
 
