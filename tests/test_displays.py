@@ -21,6 +21,7 @@ from skensemble.datasets import corrupt_images, corrupt_table
 from skensemble.inspection import (
     CorruptionDisplay,
     EnsembleSizeDisplay,
+    LossLandscapeDisplay,
     ReliabilityDisplay,
     RetentionDisplay,
     RiskCoverageDisplay,
@@ -96,6 +97,18 @@ def test_training_curves(ensemble):
     assert list(one.curves) == ["train_loss"]
     with pytest.raises(ValueError, match=r"'records' must be among .*train_loss.* Got \['loss'\]"):
         TrainingCurvesDisplay.from_estimator(ensemble, records=["loss"])
+
+
+def test_a_landscape_is_a_frame_too(ensemble):
+    display = LossLandscapeDisplay.from_estimator(ensemble, X, Y, n_steps=3)
+    frame = display.frame()
+    assert len(frame) == 9
+    at = display.landscape
+    for _, row in frame.iterrows():
+        i, j = (int(np.flatnonzero(at.steps == row[name])[0]) for name in ("first", "second"))
+        assert row["loss"] == at.loss[i, j]
+    line = LossLandscapeDisplay.from_estimator(ensemble, X, Y, n_steps=5, dims=1)
+    assert list(line.frame()) == ["first", "loss"]
 
 
 def test_ensemble_size(ensemble):

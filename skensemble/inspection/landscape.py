@@ -5,7 +5,7 @@ from __future__ import annotations
 import numbers
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch.func import vmap
 
 from skensemble._private import Interval, Options, validate_params
 from skensemble._seeding import as_random_state
+from skensemble.inspection.display import Display
 from skensemble.inspection.networks import (
     Network,
     check_member,
@@ -238,7 +239,7 @@ def _direction(weight: Tensor, rng: np.random.RandomState) -> Tensor:
     return drawn * (own / norm).reshape(-1, *[1] * (weight.dim() - 1))
 
 
-class LossLandscapeDisplay:
+class LossLandscapeDisplay(Display):
     """The loss around a network as a line, or as a map with the network in its middle.
 
     Parameters
@@ -261,9 +262,6 @@ class LossLandscapeDisplay:
     >>> LossLandscapeDisplay(LossLandscape(steps, 1 + steps**2, 1.0)).landscape.rise()
     0.25
     """
-
-    ax_: Any
-    figure_: Any
 
     def __init__(self, landscape: LossLandscape) -> None:
         self.landscape = landscape
@@ -294,7 +292,7 @@ class LossLandscapeDisplay:
         """
         return cls(loss_landscape(estimator, X, y, **kwargs)).plot(ax=ax)
 
-    def plot(self, ax: Any = None, *, n_levels: int = 24) -> LossLandscapeDisplay:
+    def plot(self, ax: Any = None, *, n_levels: int = 24) -> Self:
         """Draw.
 
         Parameters
@@ -310,21 +308,26 @@ class LossLandscapeDisplay:
         LossLandscapeDisplay
             Itself.
         """
-        import matplotlib.pyplot as plt
+        self._n_levels = n_levels
+        return super().plot(ax)
 
-        if ax is None:
-            _, ax = plt.subplots(figsize=(5.0, 4.0), layout="constrained")
+    def _columns(self) -> dict[str, Any]:
+        one = self.landscape
+        places = np.meshgrid(*[one.steps] * one.loss.ndim, indexing="ij")
+        names = ("first", "second")
+        columns = {name: at.ravel() for name, at in zip(names, places, strict=False)}
+        return {**columns, "loss": one.loss.ravel()}
+
+    def _draw(self, ax: Any) -> None:
         one = self.landscape
         if one.loss.ndim == 1:
             ax.plot(one.steps, one.loss)
             ax.plot([0], [one.centre], "o", color="black", markersize=4)
             ax.set_ylabel("mean log loss")
         else:
-            self._map(ax, n_levels)
+            self._map(ax, self._n_levels)
         ax.set_xlabel("first direction")
         ax.set_title(f"mean log loss, {one.centre:.3g} in the centre")
-        self.ax_, self.figure_ = ax, ax.figure
-        return self
 
     def _map(self, ax: Any, n_levels: int) -> None:
         from matplotlib.ticker import FuncFormatter
