@@ -124,7 +124,8 @@ FUNCTIONS: list[Subject] = [
                 y_true=labels, y_proba=_proba)
       for measure in (metrics.classwise_calibration_error, metrics.smooth_calibration_error,
                       metrics.brier_decomposition, metrics.risk_coverage_curve, metrics.aurc,
-                      metrics.augrc, metrics.risk_at_coverage, metrics.coverage_at_risk)),
+                      metrics.augrc, metrics.risk_at_coverage, metrics.coverage_at_risk,
+                      metrics.abstention_threshold)),
     *(_function(measure, {"teacher_proba": _PROBA, "student_proba": _PROBA}, teacher_proba=_proba,
                 student_proba=_proba) for measure in (metrics.agreement, metrics.teacher_kl)),
     _function(metrics.q_statistic, {"y_true": _TRUE, "members": _PROBA, "labels": _LABELS},

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
-from scipy.stats import norm
+from scipy.stats import binom, norm
 from sklearn.datasets import load_iris
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
@@ -17,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 
 from skensemble.metrics import (
     ProbabilityScorer,
+    abstention_threshold,
     augrc,
     aurc,
     brier_decomposition,
@@ -237,6 +238,39 @@ def test_tied_rows_are_answered_together():
     y, proba = [0, 0, 1, 0], [[0.9, 0.1], [0.8, 0.2], [0.8, 0.2], [0.8, 0.2]]
     assert coverage_at_risk(y, proba, risk=0.2) == 0.25
     assert coverage_at_risk(y, proba, risk=0.25) == 1.0
+
+
+@given(seed=st.integers(0, 1000), risk=st.floats(0.02, 0.6))
+@settings(max_examples=30)
+def test_a_threshold_is_the_slow_one(seed, risk):
+    y, proba = draw(seed, n_rows=80, n_classes=2, decimals=1 if seed % 2 else None)
+    score, wrong = proba.max(1), proba.argmax(1) != y
+    found = abstention_threshold(y, proba, risk=risk, confidence=0.9, labels=range(2))
+    expected = math.inf
+    for threshold in sorted(set(score), reverse=True):
+        n, k = int((score >= threshold).sum()), int(wrong[score >= threshold].sum())
+        if (1 - risk) ** n > 1 - 0.9:
+            continue  # not even without an error
+        # The bound is at most the risk if so few errors are unlikely at a rate of `risk`.
+        if binom.cdf(k, n, risk) > 1 - 0.9:
+            break
+        expected = threshold
+    assert found == pytest.approx(expected)
+    careless = abstention_threshold(y, proba, risk=risk, confidence=None, labels=range(2))
+    assert careless <= found
+    if careless < math.inf:
+        assert wrong[score >= careless].mean() <= risk + 1e-9
+
+
+def test_new_rows_keep_to_the_risk_as_often_as_is_said():
+    rng, kept = np.random.default_rng(0), []
+    for _ in range(300):
+        p = rng.uniform(0.5, 1, 4000)
+        proba, y = np.column_stack([p, 1 - p]), (rng.random(4000) > p).astype(int)
+        threshold = abstention_threshold(y[:300], proba[:300], risk=0.1, confidence=0.8)
+        given = proba[300:].max(1) >= threshold
+        kept.append(not given.any() or y[300:][given].mean() <= 0.1)
+    assert 0.8 - 0.05 < np.mean(kept) < 1
 
 
 def test_errors_of_selection():

@@ -16,6 +16,7 @@ from skensemble.metrics.probabilities import negative_log_likelihood
 from skensemble.metrics.scorers import ProbabilityScorer, get_scorer, get_scorer_names
 from skensemble.metrics.selective import (
     RiskCoverage,
+    abstention_threshold,
     augrc,
     aurc,
     coverage_at_risk,
@@ -34,6 +35,7 @@ __all__ = [
     "Retention",
     "RiskCoverage",
     "Uncertainty",
+    "abstention_threshold",
     "agreement",
     "augrc",
     "aurc",

@@ -6,6 +6,7 @@ import numbers
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.stats import beta
 from sklearn.utils import check_consistent_length, column_or_1d
 
 from skensemble._arguments import as_numpy, naming
@@ -239,3 +240,77 @@ def coverage_at_risk(
     ends = np.r_[curve.threshold[1:] != curve.threshold[:-1], True]
     kept = ends & (curve.risk <= risk + 1e-12)
     return float(curve.coverage[kept].max(initial=0.0))
+
+
+@validate_params(
+    {
+        "risk": [Interval(numbers.Real, 0, 1, closed="neither")],
+        "confidence": [Interval(numbers.Real, 0, 1, closed="neither"), None],
+    },
+    prefer_skip_nested_validation=True,
+)
+def abstention_threshold(
+    y_true: Any,
+    y_proba: Any,
+    *,
+    risk: float = 0.05,
+    confidence: float | None = 0.95,
+    score: Any = None,
+    labels: Any = None,
+) -> float:
+    """Return how sure a prediction must be to be given, so that at most a share `risk` is wrong.
+
+    From the surest rows on the threshold is lowered for as long as the upper bound of Clopper and
+    Pearson for the error rate of the rows above it is at most `risk`. These tests come in an
+    order that does not look at labels, and the first that fails ends them, so none of them needs
+    a correction for the others [1]_.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+        Labels of rows that the classifier was not trained on.
+    y_proba : array-like of shape (n_samples, n_classes)
+        Their predicted probabilities.
+    risk : float, default=0.05
+        Largest error rate among predictions that are given.
+    confidence : float or None, default=0.95
+        How sure it shall be that new rows like these keep to the risk; None takes the lowest
+        threshold that these rows themselves keep to, which new ones exceed half of the time.
+    score : array-like of shape (n_samples,), default=None
+        How sure each prediction is; the largest probability if not given.
+    labels : array-like of shape (n_classes,), default=None
+        Labels of the columns; the sorted labels of `y_true` if not given.
+
+    Returns
+    -------
+    float
+        Give predictions whose score is at least that; infinity where nothing is sure enough.
+
+    References
+    ----------
+    .. [1] Angelopoulos, Bates, Candes, Jordan and Lei, "Learn then test: calibrating predictive
+       algorithms to achieve risk control", 2021.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> y, p = np.zeros(100, int), np.linspace(0.5, 1, 100)
+    >>> y[:10] = 1  # the least sure are wrong
+    >>> proba = np.column_stack([p, 1 - p])
+    >>> round(abstention_threshold(y, proba, risk=0.1), 3)
+    0.53
+    """
+    curve = risk_coverage_curve(y_true, y_proba, score=score, labels=labels)
+    ends = np.flatnonzero(np.r_[curve.threshold[1:] != curve.threshold[:-1], True])
+    rate = curve.risk[ends]
+    if confidence is None:
+        kept = np.flatnonzero(rate <= risk + 1e-12)
+    else:
+        n = ends + 1
+        wrong = np.round(rate * n)
+        bound = np.where(wrong < n, beta.ppf(confidence, wrong + 1, np.maximum(n - wrong, 1)), 1.0)
+        # Before that many rows no bound can be low enough, whatever the labels are.
+        able = np.flatnonzero(n >= np.log(1 - confidence) / np.log1p(-risk))
+        fails = np.flatnonzero(bound[able] > risk)
+        kept = able[: fails[0]] if len(fails) else able
+    return float(curve.threshold[ends[kept[-1]]]) if len(kept) else float("inf")
