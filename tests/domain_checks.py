@@ -227,6 +227,23 @@ def check_a_clone_of_a_fit_is_unfitted_and_fits_the_same(estimator):
     assert_same_answers(twin.fit(*make_rows()), fitted(estimator))
 
 
+# What networks must be, or have left out, to answer.
+_NEEDED = {
+    "uncertainty": "must be that of at least 2 networks",
+    "predict_set": "need rows that members have not seen",
+}
+
+
+def answer_or_refusal(estimator: Any, name: str, X: np.ndarray) -> Any:
+    """Return what a method says of rows, or None where it refuses in the words it should."""
+    try:
+        return getattr(estimator, name)(X)
+    except ValueError as error:
+        if _NEEDED[name] in str(error):
+            return None
+        raise
+
+
 def public_calls(estimator: BaseEstimator, folder: Path) -> Iterator[tuple[str, Any]]:
     """Yield what each public method of an estimator is called by, in an order that works.
 
@@ -240,6 +257,8 @@ def public_calls(estimator: BaseEstimator, folder: Path) -> Iterator[tuple[str, 
     for name in PREDICTIONS:
         yield name, lambda name=name: getattr(one, name)(X)
     yield "score", lambda: one.score(X, y)
+    for name in ("uncertainty", "predict_set", "predict_concentration"):
+        yield name, lambda name=name: answer_or_refusal(one, name, X)
     yield "predict_teachers", lambda: one.predict_teachers(X)
     yield "get_feature_names_out", lambda: one.get_feature_names_out()
     yield "merge_members", lambda: one.merge_members()
@@ -275,6 +294,44 @@ def check_global_state_is_left_alone(estimator):
             call()
             assert global_state() == before, name
     assert public <= called | _PASSED_ON | {"export_onnx", "save"}
+
+
+@needs("uncertainty")
+def check_uncertainty_adds_up(estimator):
+    X, _ = make_rows()
+    found = answer_or_refusal(fitted(estimator), "uncertainty", X)
+    if found is None:
+        return
+    columns = found.as_dict()
+    assert all(column.shape == (N_ROWS,) for column in columns.values())
+    assert np.isfinite([*columns.values()]).all()
+    np.testing.assert_allclose(found.total, found.aleatoric + found.epistemic, atol=1e-12)
+    assert min(column.min() for column in columns.values()) >= 0
+    assert found.total.max() <= np.log(N_CLASSES) + 1e-12
+    part = fitted(estimator).uncertainty(X[5:9])
+    for name, column in part.as_dict().items():
+        np.testing.assert_allclose(column, columns[name][5:9], atol=1e-5, err_msg=name)
+
+
+@needs("predict_set")
+def check_sets_grow_with_their_coverage(estimator):
+    X, _ = make_rows()
+    large = answer_or_refusal(fitted(estimator), "predict_set", X)
+    assert (large is None) == (not hasattr(fitted(estimator), "oof_proba_"))
+    if large is None:
+        return
+    assert large.shape == (N_ROWS, N_CLASSES)
+    assert large.any(1).all()
+    assert (large >= fitted(estimator).predict_set(X, coverage=0.5)).all()
+
+
+@needs("predict_concentration")
+def check_concentrations_are_those_of_the_probabilities(estimator):
+    X, _ = make_rows()
+    alpha = fitted(estimator).predict_concentration(X)
+    assert (alpha > 0).all()
+    mean = (alpha / alpha.sum(-1, keepdims=True)).mean(0)
+    np.testing.assert_allclose(mean, fitted(estimator).predict_proba(X), atol=1e-5)
 
 
 @needs("fit")
