@@ -96,7 +96,7 @@ def sets_of_left_out(
     ensemble: Any, logits: torch.Tensor, sets: ConformalSets, coverage: float, method: str
 ) -> np.ndarray:
     """Return sets for rows by the members' logits, from rows that members left out."""
-    if not hasattr(ensemble, "oof_proba_"):
+    if not hasattr(ensemble, "_oof_labels"):
         raise ValueError(
             "Sets of classes need rows that members have not seen. Got a fit with "
             f"cross_fit={ensemble.cross_fit!r}, a part of an ensemble, or one from a file; set "
