@@ -47,7 +47,7 @@ import joblib
 import numpy as np
 import torch
 from _bench import print_machine, provenance, write_json
-from _images import load_images
+from _images import load_images, pooled
 from scipy import stats
 from sklearn.frozen import FrozenEstimator
 from skorch import NeuralNetClassifier
@@ -182,13 +182,6 @@ def load(path: Path | None, preset: Preset) -> dict[str, np.ndarray]:
         "X_test": pooled(file["X_test"][: preset.n_test], preset.pool),
         "y_test": file["y_test"][: preset.n_test],
     }
-
-
-def pooled(images: np.ndarray, side: int) -> np.ndarray:
-    """Return bytes of which each is the mean of a square of pixels."""
-    n, channels, height, width = images.shape
-    squares = images.reshape(n, channels, height // side, side, width // side, side)
-    return np.round(squares.mean((3, 5))).astype(np.uint8)
 
 
 def recipe(architecture: Architecture, preset: Preset, device: str) -> NeuralNetClassifier:
