@@ -7,8 +7,8 @@
     python benchmarks/multiview.py --truncated  # distillation as published, is it stable?
 
 The theorems of Allen-Zhu and Li (2023) at a finite size: ten classes, 500 rows, `MultiViewNet`,
-gradient descent on full batches. Networks; their mean of logits; the mean trained as one, at as many
-times the rate; the sum of logits trained as one, at the rate of one network; students of the
+gradient descent on full batches. Networks; their mean of logits; the mean trained as one, at as
+many times the rate; the sum of logits trained as one, at the rate of one network; students of the
 ensemble and of one network (as many of each as `--students`). Errors are over mu, the share
 of rows with a single view. The theorems say 0.5 for one network, at most 0.01 (in section 4 at most
 0.001) for the ensemble and its student, at most 0.26 for self-distillation. Their premise is that
