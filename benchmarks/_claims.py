@@ -289,6 +289,7 @@ def _about_split(group: int, parts: int) -> Claim:
         (difference(*single),
          Effect("what the ensemble loses, less half of what a single network does", lost, 0.0,
                 "below")),
+        {f"fitted, group {group}{rest}": 99.0 for rest in ("", f", {parts} parts")},
     )  # fmt: skip
 
 
