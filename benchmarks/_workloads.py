@@ -40,9 +40,9 @@ PRESETS: dict[str, Preset] = {
         "gp, 128 features": Planned(Kernels("gp", 16, 128), 6),
         "ntk, 449 features": Planned(Kernels("ntk", 6, 5), 6),
         "cutmix": Planned(CutMixed(), 10),
+        "naswot": Planned(Inputs(), 5),
         "channels": Planned(Channels(), 5),
         "latent": Planned(Latent(), 10),
-        "naswot": Planned(Inputs(), 5),
         "views": Planned(Views(), 20),
     },
     "quick": {

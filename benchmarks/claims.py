@@ -2,6 +2,7 @@
 
     python benchmarks/claims.py --data cifar10.npz --jobs 2  # preset cpu, two seeds at a time
     python benchmarks/claims.py --data cifar10.npz --report  # the table of what is there
+    python benchmarks/claims.py --data cifar10.npz --only digits cutmix  # run some workloads
     python benchmarks/claims.py --preset quick               # does it run at all? On noise
 
 `_claims.py` is the table: a statement, its source, and one or more effects. An effect is a sum of
@@ -47,7 +48,7 @@ import math
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -116,13 +117,15 @@ def order_of(preset: Preset) -> list[tuple[str, int]]:
 
 
 def run(
-    preset: Preset, folder: Path, data: Path | None, report: bool, jobs: int = 1
+    preset: Preset, folder: Path, data: Path | None, only: Collection[str], jobs: int = 1
 ) -> dict[str, list[Row]]:
-    """Run what is missing, `jobs` at a time; return complete seeds of each workload."""
+    """Run what is missing of `only`, `jobs` at a time; return complete seeds of each workload."""
     pairs = order_of(preset)
     n_threads = None if jobs == 1 else max(1, (os.cpu_count() or 1) // jobs)
     done = Parallel(n_jobs=jobs, batch_size=1, pre_dispatch=jobs)(
-        delayed(run_workload)(name, preset[name], Task(seed, folder, data), report, n_threads)
+        delayed(run_workload)(
+            name, preset[name], Task(seed, folder, data), name not in only, n_threads
+        )
         for name, seed in pairs
     )
     rows: dict[str, list[Row]] = {name: [] for name in preset}
@@ -193,17 +196,21 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="npz of CIFAR-10")
     parser.add_argument("--work", type=Path, default=Path("claims"))
     parser.add_argument("--report", action="store_true", help="run nothing, judge what is there")
+    parser.add_argument("--only", nargs="+", metavar="WORKLOAD", help="run these, judge all")
     parser.add_argument("--jobs", type=int, default=1, help="seeds to run at a time")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     if args.data is None and args.preset != "quick" and not args.report:
         parser.error("--data is needed, or --preset quick")
     preset, folder = PRESETS[args.preset], args.work / args.preset
+    only = () if args.report else args.only or tuple(preset)
+    if unknown := set(only) - set(preset):
+        parser.error(f"--only takes {', '.join(preset)}. Got {sorted(unknown)} instead.")
     folder.mkdir(parents=True, exist_ok=True)
     facts = provenance(__file__, PACKAGES)
     print_machine(facts)
     try:
-        rows = run(preset, folder, args.data, args.report, args.jobs)
+        rows = run(preset, folder, args.data, only, args.jobs)
     except OtherSizesError as error:
         parser.error(str(error))
     found = judge(rows)

@@ -78,17 +78,17 @@ def theorem(args: argparse.Namespace, facts: dict[str, Any]) -> None:
     for seed in seeds:
         if str(seed) not in rows:
             rows[str(seed)] = measure(seed, experiment, students)
-            write_json(args.out, {"provenance": facts, "setting": described, "rows": rows})
         print(f"seed {seed}: " + ", ".join(f"{k} {v:.3f}" for k, v in rows[str(seed)].items()))
-    print(f"\n{'error over mu':<24}{'mean':>9}{'sd':>9}")
+        met = {name: sum(map(holds, rows.values())) for name, holds in WANTED.items()}
+        found = {"provenance": facts, "setting": described, "rows": rows, "wanted": met}
+        write_json(args.out, found)
+    print(f"\n{'error over mu':<34}{'mean':>9}{'sd':>9}")
     for name in rows["0"]:
         values = [row[name] for row in rows.values()]
         sd = statistics.stdev(values) if len(values) > 1 else float("nan")
-        print(f"{name:<24}{statistics.fmean(values):>9.3f}{sd:>9.3f}")
-    met = {name: sum(map(holds, rows.values())) for name, holds in WANTED.items()}
+        print(f"{name:<34}{statistics.fmean(values):>9.3f}{sd:>9.3f}")
     for name, count in met.items():
-        print(f"{name:<32}{count} of {len(rows)} seeds")
-    write_json(args.out, {"provenance": facts, "setting": described, "rows": rows, "wanted": met})
+        print(f"{name:<38}{count} of {len(rows)} seeds")
 
 
 def truncated(args: argparse.Namespace, facts: dict[str, Any]) -> None:

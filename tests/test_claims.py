@@ -176,7 +176,7 @@ def quick(claims, tmp_path_factory):
     """Return a row of every workload of the quick preset."""
     folder, preset = tmp_path_factory.mktemp("claims"), claims.PRESETS["quick"]
     one = {name: dataclasses.replace(planned, seeds=1) for name, planned in preset.items()}
-    return claims.run(one, folder, None, report=False)
+    return claims.run(one, folder, None, tuple(one))
 
 
 def test_every_column_of_a_claim_is_measured(table, quick, capsys):
@@ -218,23 +218,34 @@ def test_parts_are_run_once_and_only_complete_seeds_count(claims, tmp_path, caps
     fake = Fake()
     preset = {"views": claims.Planned(fake, 2)}
     with pytest.raises(KeyboardInterrupt):
-        claims.run(preset, tmp_path, None, report=False)
-    assert [row["x"] for row in claims.run(preset, tmp_path, None, report=True)["views"]] == [0.0]
-    rows = claims.run(preset, tmp_path, None, report=False)["views"]
+        claims.run(preset, tmp_path, None, ["views"])
+    assert [row["x"] for row in claims.run(preset, tmp_path, None, [])["views"]] == [0.0]
+    rows = claims.run(preset, tmp_path, None, ["views"])["views"]
     assert [row["x"] for row in rows] == [0.0, 1.0]
     assert fake.calls == [0, 1, 1]
     assert "seed 1" in capsys.readouterr().out
 
 
+def test_only_what_is_named_is_run_and_all_is_read(claims, tmp_path):
+    first, second = Fake(calls=[0, 0, 0]), Fake(calls=[0, 0, 0])
+    preset = {"views": claims.Planned(first, 1), "digits": claims.Planned(second, 1)}
+    claims.run(preset, tmp_path, None, ["views"])
+    found = claims.run(preset, tmp_path, None, ["digits"])
+    assert (len(first.calls), len(second.calls)) == (4, 4)
+    assert [row["x"] for row in found["views"] + found["digits"]] == [0.0, 0.0]
+
+
 def test_other_sizes_are_refused_and_more_seeds_are_not(claims, tmp_path):
     fake = Fake(calls=[0, 0, 0])
-    claims.run({"views": claims.Planned(fake, 2)}, tmp_path, None, report=False)
-    assert len(claims.run({"views": claims.Planned(fake, 3)}, tmp_path, None, False)["views"]) == 3
+    claims.run({"views": claims.Planned(fake, 2)}, tmp_path, None, ["views"])
+    assert (
+        len(claims.run({"views": claims.Planned(fake, 3)}, tmp_path, None, ["views"])["views"]) == 3
+    )
     other = {"views": claims.Planned(Fake(size=2), 2)}
     with pytest.raises(
         claims.OtherSizesError, match=r"must hold Fake\(size=2\). Got Fake\(size=1\)"
     ):
-        claims.run(other, tmp_path, None, report=True)
+        claims.run(other, tmp_path, None, [])
 
 
 def test_all_workloads_come_to_a_verdict_before_any_has_more_seeds(claims, table):
