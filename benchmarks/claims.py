@@ -189,8 +189,8 @@ def seconds_of(rows: dict[str, list[Row]], kind: str) -> float:
     )  # fmt: skip
 
 
-def main() -> None:
-    """Run a preset and judge its claims."""
+def arguments() -> argparse.Namespace:
+    """Read what is asked for; `only` is what is to be run."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", choices=tuple(PRESETS), default="cpu")
     parser.add_argument("--data", type=Path, help="npz of CIFAR-10")
@@ -202,22 +202,30 @@ def main() -> None:
     args = parser.parse_args()
     if args.data is None and args.preset != "quick" and not args.report:
         parser.error("--data is needed, or --preset quick")
+    known = PRESETS[args.preset]
+    args.only = () if args.report else args.only or tuple(known)
+    if unknown := sorted(set(args.only) - set(known)):
+        parser.error(f"--only takes {'; '.join(known)}. Got {unknown} instead.")
+    here = Path(__file__).resolve().parent / "results"
+    args.out = args.out or here / f"claims_{args.preset}.json"
+    return args
+
+
+def main() -> None:
+    """Run a preset and judge its claims."""
+    args = arguments()
     preset, folder = PRESETS[args.preset], args.work / args.preset
-    only = () if args.report else args.only or tuple(preset)
-    if unknown := set(only) - set(preset):
-        parser.error(f"--only takes {', '.join(preset)}. Got {sorted(unknown)} instead.")
     folder.mkdir(parents=True, exist_ok=True)
     facts = provenance(__file__, PACKAGES)
     print_machine(facts)
     try:
-        rows = run(preset, folder, args.data, only, args.jobs)
+        rows = run(preset, folder, args.data, args.only, args.jobs)
     except OtherSizesError as error:
-        parser.error(str(error))
+        raise SystemExit(str(error)) from None
     found = judge(rows)
     spent = {kind: seconds_of(rows, kind) for kind in ("seconds", "cpu seconds")}
     print(f"\n{spent['seconds']:.0f} s in all, {spent['cpu seconds']:.0f} s of them computing")
-    out = args.out or Path(__file__).resolve().parent / "results" / f"claims_{args.preset}.json"
-    write_json(out, {
+    write_json(args.out, {
         "provenance": facts,
         "preset": {name: [one.seeds, repr(one.workload)] for name, one in preset.items()},
         "claims": found,
