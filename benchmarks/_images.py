@@ -76,3 +76,29 @@ class ImageNetwork(nn.Module):
         """Return logits."""
         x = self.normalize(x)
         return self.body(F.avg_pool2d(x, self.pool) if self.pool > 1 else x)
+
+
+def pooled(images: np.ndarray, side: int) -> np.ndarray:
+    """Return bytes of which each is the mean of a square of pixels."""
+    n, channels, height, width = images.shape
+    squares = images.reshape(n, channels, height // side, side, width // side, side)
+    return np.round(squares.mean((3, 5))).astype(np.uint8)
+
+
+def load_pooled(
+    path: Path | None, n_rows: int, n_test: int, side: int, seed: int
+) -> dict[str, np.ndarray]:
+    """Return training rows that `seed` draws, and the first test rows, pooled; else noise."""
+    rng = np.random.default_rng(seed)
+    if path is None:  # to see whether all runs
+        n = n_rows + n_test
+        X, y = rng.integers(0, 256, (n, 3, 32, 32), dtype=np.uint8), np.arange(n) % 10
+        file = {"X_train": X[:n_rows], "y_train": y[:n_rows],
+                "X_test": X[n_rows:], "y_test": y[n_rows:]}  # fmt: skip
+    else:
+        file = load_images(path)
+    at = rng.permutation(len(file["X_train"]))[:n_rows]
+    return {
+        "X": pooled(file["X_train"][at], side), "y": file["y_train"][at],
+        "X_test": pooled(file["X_test"][:n_test], side), "y_test": file["y_test"][:n_test],
+    }  # fmt: skip

@@ -44,7 +44,7 @@ from pathlib import Path
 from typing import Any
 
 from _bench import write_json
-from _multiview import DEFAULT, Draw, Experiment, Setting, Teaching
+from _multiview import Draw, Experiment, Setting, Teaching
 
 SEEDS = (900, 901)
 N_NEW = 3000
@@ -52,7 +52,7 @@ N_NEW = 3000
 _LOUD = {"others": (0.3, 0.5), "single_others": (0.3, 0.5)}
 _LOUDER = {"others": (0.3, 0.5), "single_others": (0.4, 0.6)}
 NETWORKS: dict[str, Setting] = {
-    "default": DEFAULT.setting,
+    "default": Setting(lr=15.0, n_steps=100),
     "bend 4": Setting({}, {"bend": 4.0, "init_std": 0.2}, lr=30.0, n_steps=150),
     "bend 4, others .3-.5, 240 numbers, 8 filters, 300 rows, mu .02": Setting(
         {**_LOUD, "patch_dim": 240}, {"bend": 4.0, "init_std": 0.2, "n_filters": 8},

@@ -7,16 +7,16 @@
     python benchmarks/multiview.py --truncated  # distillation as published, is it stable?
 
 The theorems of Allen-Zhu and Li (2023) at a finite size: ten classes, 500 rows, `MultiViewNet`,
-gradient descent on full batches. Networks; their mean of logits; the sum trained as one;
-students of the ensemble and of one network (as many of each as `--students`). Errors are
-over mu, the share of rows with a single view. The theorems say 0.5 for one network, at most 0.01
-(in section 4 at most 0.001) for the ensemble and its student, at most 0.26 for self-distillation.
-They take it that every network has learned its training rows: those that have not are counted, and
-"single, fitted" is the mean over the others.
+gradient descent on full batches. Networks; their mean of logits; the mean trained as one, at as
+many times the rate; the sum of logits trained as one, at the rate of one network; students of the
+ensemble and of one network (as many of each as `--students`). Errors are over mu, the share
+of rows with a single view. The theorems say 0.5 for one network, at most 0.01 (in section 4 at most
+0.001) for the ensemble and its student, at most 0.26 for self-distillation. Their premise is that
+every network has learned its training rows: those that have not are counted.
 
 Wanted, in units of mu: single in [0.3, 0.55], ensemble below 0.1, distilled below 0.15,
-self-distilled below single, no training errors of ensemble and student; twelve networks
-in at most 10 seconds on two cores. Pushed: single in [0.45, 0.55], distilled at most 0.03,
+self-distilled below single; no training errors of members and students; twelve networks in 20 s
+of a core; and the theorems' own numbers. Pushed: single in [0.45, 0.55], distilled at most 0.03,
 self-distilled at most 0.3. `_multiview_search.py` says how the setting was found; none of the seeds
 reported here were looked at for it.
 
@@ -29,7 +29,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -37,60 +36,34 @@ from typing import Any
 
 import torch
 from _bench import print_machine, provenance, write_json
-from _multiview import DEFAULT, Draw, Experiment, Teaching
+from _multiview import DEFAULT, Draw, Experiment, Row, Teaching, describe, measure
 from _multiview_search import PUSHED, SEEDS, Search
 from sklearn.frozen import FrozenEstimator
 
 from skensemble import DistilledClassifier, MemberDivergedError
-from skensemble.inspection import learned_views
 from skensemble.objectives import TruncatedTerm
 
 PACKAGES = ("torch", "numpy", "scikit-learn", "skorch", "skensemble")
 HERE = Path(__file__).resolve().parent / "results"
-Row = dict[str, float]
 EXPERIMENTS = {"default": DEFAULT, "pushed": PUSHED}
 WANTED: dict[str, Callable[[Row], bool]] = {
     "single in [0.3, 0.55]": lambda row: 0.3 <= row["single"] <= 0.55,
-    "fitted single in [0.3, 0.55]": lambda row: 0.3 <= row["single, fitted"] <= 0.55,
     "ensemble < 0.1": lambda row: row["ensemble"] < 0.1,
     "distilled < 0.15": lambda row: row["distilled"] < 0.15,
     "self-distilled < single": lambda row: row["self-distilled"] < row["single"],
-    "no training errors": lambda row: row["training errors"] == 0,
-    "12 networks in 10 s": lambda row: row["seconds"] * 12 / row["members"] <= 10,
+    "no member with training errors": lambda row: row["members with training errors"] == 0,
+    "no student with training errors": lambda row: row["students with training errors"] == 0,
+    "12 networks in 20 s of a core": lambda row: row["cpu seconds"] * 12 / row["members"] <= 20,
+    "theory: single in [0.49, 0.51]": lambda row: 0.49 <= row["single"] <= 0.51,
+    "theory: ensemble <= 0.01": lambda row: row["ensemble"] <= 0.01,
+    "theory, section 4: ensemble <= 0.001": lambda row: row["ensemble"] <= 0.001,
+    "theory: distilled <= 0.01": lambda row: row["distilled"] <= 0.01,
+    "theory, section 4: distilled <= 0.001": lambda row: row["distilled"] <= 0.001,
+    "theory: self-distilled <= 0.26": lambda row: row["self-distilled"] <= 0.26,
     "pushed: single in [0.45, 0.55]": lambda row: 0.45 <= row["single"] <= 0.55,
     "pushed: distilled <= 0.03": lambda row: row["distilled"] <= 0.03,
     "pushed: self-distilled <= 0.3": lambda row: row["self-distilled"] <= 0.3,
 }
-
-
-def run(seed: int, experiment: Experiment, students: int) -> Row:
-    """Fill one row."""
-    draw, members = Draw(experiment.setting, seed, 10_000), experiment.n_members
-    start = time.perf_counter()
-    ensemble = draw.ensemble(members, seed)
-    seconds = time.perf_counter() - start
-    together = draw.trained_sum(members, seed)
-    student = draw.student(ensemble, experiment.student, seed + 100, students)
-    mine = draw.student(ensemble[0], experiment.self_student, seed + 200, students)
-    learned = learned_views(ensemble, draw.views.features)
-    wrong = [draw.training_errors(member) for member in ensemble]
-    fitted = [member for member, errors in zip(ensemble, wrong, strict=True) if not errors]
-    return {
-        "single": draw.errors(ensemble),
-        "single, fitted": draw.errors(fitted) if fitted else float("nan"),
-        "members with training errors": float(members - len(fitted)),
-        "classes without a view": float((~learned.learned.any(-1)).sum()),
-        "ensemble": draw.error(ensemble),
-        "trained sum": draw.error(together),
-        "distilled": draw.errors(student.estimators_),
-        "ensemble of distilled": draw.error(student),
-        "self-distilled": draw.errors(mine.estimators_),
-        "training errors": float(draw.training_errors(ensemble) + draw.training_errors(student)),
-        "views of a member": float(learned.learned.mean()),
-        "views of all": float(learned.union.mean()),
-        "members": float(members),
-        "seconds": seconds,
-    }
 
 
 def theorem(args: argparse.Namespace, facts: dict[str, Any]) -> None:
@@ -99,23 +72,23 @@ def theorem(args: argparse.Namespace, facts: dict[str, Any]) -> None:
     if args.quick:
         short, students, seeds = Teaching(8.0, 100.0, 1.0, 8), 1, range(1)
         experiment = Experiment(replace(experiment.setting, n_steps=6), short, short, 2)
-    described = repr((experiment, students))
+    described = describe(experiment, students)
     old = json.loads(args.out.read_text()) if args.out.exists() else {}
     rows: dict[str, Row] = old["rows"] if old.get("setting") == described else {}
     for seed in seeds:
-        if "single, fitted" not in rows.get(str(seed), {}):
-            rows[str(seed)] = run(seed, experiment, students)
-            write_json(args.out, {"provenance": facts, "setting": described, "rows": rows})
+        if str(seed) not in rows:
+            rows[str(seed)] = measure(seed, experiment, students)
         print(f"seed {seed}: " + ", ".join(f"{k} {v:.3f}" for k, v in rows[str(seed)].items()))
-    print(f"\n{'error over mu':<24}{'mean':>9}{'sd':>9}")
+        met = {name: sum(map(holds, rows.values())) for name, holds in WANTED.items()}
+        found = {"provenance": facts, "setting": described, "rows": rows, "wanted": met}
+        write_json(args.out, found)
+    print(f"\n{'error over mu':<34}{'mean':>9}{'sd':>9}")
     for name in rows["0"]:
         values = [row[name] for row in rows.values()]
         sd = statistics.stdev(values) if len(values) > 1 else float("nan")
-        print(f"{name:<24}{statistics.fmean(values):>9.3f}{sd:>9.3f}")
-    met = {name: sum(map(holds, rows.values())) for name, holds in WANTED.items()}
+        print(f"{name:<34}{statistics.fmean(values):>9.3f}{sd:>9.3f}")
     for name, count in met.items():
-        print(f"{name:<32}{count} of {len(rows)} seeds")
-    write_json(args.out, {"provenance": facts, "setting": described, "rows": rows, "wanted": met})
+        print(f"{name:<38}{count} of {len(rows)} seeds")
 
 
 def truncated(args: argparse.Namespace, facts: dict[str, Any]) -> None:

@@ -61,7 +61,9 @@ class DeepEnsembleClassifier(CrossFitted):
         probabilities, and logits where ``joint=True``.
     joint : bool, default=False
         Train the sum: one network whose logits are the mean of the members', instead of
-        each member by itself. Its members see the same batches, altered alike.
+        each member by itself. Its members see the same batches, altered alike. Each member's
+        gradient is divided by their number M: at M times the recipe's learning rate and 1/M of
+        its weight decay, a member goes as far as alone where the mean errs as it would.
     cross_fit : "auto", int, splitter or None, default="auto"
         Let member `m` hold out fold ``m % k`` of the rows, stratified: an early-stopping rule of
         the recipe then watches the member's own fold, and each row has probabilities by members
