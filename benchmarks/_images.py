@@ -78,13 +78,6 @@ class ImageNetwork(nn.Module):
         return self.body(F.avg_pool2d(x, self.pool) if self.pool > 1 else x)
 
 
-def pooled(images: np.ndarray, side: int) -> np.ndarray:
-    """Return bytes of which each is the mean of a square of pixels."""
-    n, channels, height, width = images.shape
-    squares = images.reshape(n, channels, height // side, side, width // side, side)
-    return np.round(squares.mean((3, 5))).astype(np.uint8)
-
-
 def load_pooled(
     path: Path | None, n_rows: int, n_test: int, side: int, seed: int
 ) -> dict[str, np.ndarray]:

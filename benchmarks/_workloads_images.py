@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from _experiments import Row, Rows, Task, recipe, student
-from _images import load_pooled
+from _images import STATISTICS, load_pooled
+from _orthogonality import Architecture, Preset as Sizes, Pruning
 from _workloads_networks import digit_net, digit_rows
-from orthogonality import STATISTICS, Architecture, Bench, Preset as Sizes, Pruning
+from orthogonality import Bench
 from skorch import NeuralNetClassifier
 
 import skensemble
@@ -48,6 +49,7 @@ class PrunedDigits:
     epochs: int = 60
     finetune_epochs: int = 30
     finetune_lr: float = 0.005
+    feature_weight: float = 1.0  # of the run that is reported, begun before a search found 0.1
 
     def parts(self) -> dict[str, Callable[[Task], Row]]:
         """Return what is run."""
@@ -57,7 +59,7 @@ class PrunedDigits:
         """Fill a row."""
         rows, net = digit_rows(self.n_rows, task.seed), digit_net(self.width, self.epochs)
         sizes = Sizes((), len(rows.X), len(rows.X_test), self.epochs, self.finetune_epochs,
-                      self.finetune_lr, 1)  # fmt: skip
+                      self.finetune_lr, 1, feature_weight=self.feature_weight)  # fmt: skip
         pruning = Pruning(f"{self.method} {self.keep:g}", self.method, self.keep)
         work = bench(task, rows, net, "digits", sizes)
         cells = work.pruning_row(pruning, self.objective)

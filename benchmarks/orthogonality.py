@@ -58,14 +58,9 @@ from typing import Any
 import joblib
 import numpy as np
 import torch
-<<<<<<< HEAD
 from _bench import print_machine, provenance, remembered, require_folder, write_json
 from _images import STATISTICS, image_parts, pooled
 from _orthogonality import PRESETS, SOURCE, Architecture, Preset, Pruning
-=======
-from _bench import print_machine, provenance, write_json
-from _images import load_images, pooled
->>>>>>> claims
 from scipy import stats
 from sklearn.frozen import FrozenEstimator
 from skorch import NeuralNetClassifier
@@ -100,34 +95,10 @@ COMBINATIONS = {
 # -- data and recipe -----------------------------------------------------------------------
 
 
-<<<<<<< HEAD
 def load(path: Path | None, preset: Preset, spare: int = 0) -> dict[str, np.ndarray]:
     """Return training, spare training and test rows, pooled; noise where there is no file."""
     parts = image_parts(path, preset.n_train, spare, preset.n_test)
     return {k: pooled(v, preset.pool) if "X" in k else v for k, v in parts.items()}
-=======
-def load(path: Path | None, preset: Preset) -> dict[str, np.ndarray]:
-    """Return training and test rows, pooled; noise where there is no file."""
-    if path is None:
-        rng = np.random.default_rng(0)
-        n = preset.n_train + preset.n_test
-        X, y = rng.integers(0, 256, (n, 3, 32, 32), dtype=np.uint8), np.arange(n) % 10
-        cut = preset.n_train
-        file = {"X_train": X[:cut], "y_train": y[:cut], "X_test": X[cut:], "y_test": y[cut:]}
-    else:
-        file = load_images(path)
-    for part, wanted in (("train", preset.n_train), ("test", preset.n_test)):
-        if len(file[f"y_{part}"]) < wanted:
-            raise SystemExit(
-                f"The preset wants {wanted} rows in X_{part}. {path} has {len(file[f'y_{part}'])}."
-            )
-    return {
-        "X": pooled(file["X_train"][: preset.n_train], preset.pool),
-        "y": file["y_train"][: preset.n_train],
-        "X_test": pooled(file["X_test"][: preset.n_test], preset.pool),
-        "y_test": file["y_test"][: preset.n_test],
-    }
->>>>>>> claims
 
 
 def recipe(architecture: Architecture, preset: Preset, device: str) -> NeuralNetClassifier:
