@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, clone
+from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import Tags, _safe_indexing
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
@@ -48,7 +49,7 @@ _CHUNK_ROWS = 4096
 _MOST_REHEARSED = 1 << 16
 
 
-class BaseNetworks(BaseEstimator, ABC):
+class BaseNetworks(CallbackSupportMixin, BaseEstimator, ABC):
     """Abstract estimator made of one or more fitted networks.
 
     Attributes

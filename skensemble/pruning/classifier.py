@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from skensemble._base.classifier import BaseNetworkClassifier
 from skensemble._base.fitted import is_fitted, unwrap
 from skensemble._data.rows import FitData, Rows
+from skensemble._engine.bar import tell
 from skensemble._engine.members import SAMPLE_ROWS
 from skensemble._files.format import State
 from skensemble._files.registry import in_files
@@ -395,7 +396,7 @@ class PrunedClassifier(BaseNetworkClassifier):
             self._say(f"{name} is left alone: {why}")
 
     def _say(self, what: str) -> None:
-        print(f"[skensemble] {type(self).__name__}: {what}", flush=True)  # noqa: T201
+        tell(type(self).__name__, what)
 
     def _pruned_recipe(
         self, network: NetworkClassifier, operation: Operation, left: dict[str, Tensor]
