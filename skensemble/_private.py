@@ -17,6 +17,10 @@ from sklearn.utils._param_validation import (
     validate_parameter_constraints,
     validate_params,
 )
+from sklearn.utils._repr_html.estimator import (
+    _get_visual_block as visual_block,
+    _VisualBlock as VisualBlock,
+)
 from sklearn.utils.validation import (
     _check_feature_names_in as check_feature_names_in,
     _check_sample_weight as check_sample_weight,
@@ -29,6 +33,7 @@ __all__ = [
     "Options",
     "RealNotInt",
     "StrOptions",
+    "VisualBlock",
     "callbacks_of",
     "check_feature_names_in",
     "check_sample_weight",
@@ -38,6 +43,7 @@ __all__ = [
     "open_callbacks",
     "validate_parameter_constraints",
     "validate_params",
+    "visual_block",
 ]
 
 

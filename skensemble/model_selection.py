@@ -247,6 +247,7 @@ class _StackedSearch:
         fits = self._make_fits(under_way, candidates, splits)
         outcomes = self._run_fits(under_way.bar, [fit.steps for fit in fits])
         for fit, outcome in zip(fits, outcomes, strict=True):
+            fit.estimator._fit_seconds = outcome.seconds
             prepared.add(fit.key, fit.estimator, outcome.error)
             seconds[fit.place] = outcome.seconds
         if fits:

@@ -30,6 +30,7 @@ from skensemble._base.checks import (
     surely_finite,
     table_rows,
 )
+from skensemble._base.costs import cost_of
 from skensemble._base.states import from_state, innermost, params_of, plain_params, to_state
 from skensemble._data.rows import Rows
 from skensemble._files.checks import Check, partial
@@ -260,6 +261,14 @@ class BaseNetworks(CallbackSupportMixin, BaseEstimator, ABC):
             takes = tags.input_tags
             takes.allow_nan = takes.string = takes.categorical = True
         return tags
+
+    def _get_fitted_attr_html(self, doc_link: str = "") -> Any:
+        """Put what the fit has cost before the fitted attributes of scikit-learn's diagram."""
+        shown = super()._get_fitted_attr_html(doc_link)
+        cost = cost_of(self).items()
+        rows = {name: {"type_name": type(value).__name__, "value": value} for name, value in cost}
+        shown.data = {**rows, **shown.data}
+        return shown
 
     # -- pickles ---------------------------------------------------------------------------
 

@@ -35,6 +35,7 @@ def fit_alone(estimator: Any, given: Given) -> None:
     An error before any network is trained leaves the estimator as it was, and so does an
     interrupt of one that was fitted, unless a warm start is to keep what there is of the new fit.
     """
+    start = time.perf_counter()
     with told_of(estimator, given):
         if take_over(estimator, given):
             return
@@ -45,6 +46,7 @@ def fit_alone(estimator: Any, given: Given) -> None:
             checkpointed(estimator, given) as known,
         ):
             _run_alone(estimator, known)
+        estimator._fit_seconds = time.perf_counter() - start
 
 
 def _run_alone(estimator: Any, given: Given) -> None:
@@ -185,6 +187,8 @@ def _fit_parts(parts: list[Subfit], n_jobs: int | None, verbose: int) -> dict[An
     estimators = {key: clone(each[0].estimator) for key, each in ours.items()}
     steps = [estimators[key]._steps(each[0].given) for key, each in ours.items()]
     outcomes = dict(zip(ours, fit_together(steps, n_jobs, verbose), strict=True))
+    for key, one in estimators.items():
+        one._fit_seconds = outcomes[key].seconds
     for key, each in wanted.items():
         if key in ours:
             result = estimators[key]

@@ -30,6 +30,7 @@ from skensemble._recipes.reading import read_recipe
 from skensemble._recipes.recipe import Recipe
 from skensemble._seeding import Purpose, member_seed, purpose_seed
 from skensemble.distillation.committee import as_teacher
+from skensemble.distillation.diagram import diagram_of_student
 from skensemble.distillation.kernels import check_kernel_student, kernel_student, learns_targets
 from skensemble.distillation.left_out import (
     said_by_ensemble,
@@ -112,6 +113,9 @@ class TaughtClassifier(StudentClassifier):
 
     def _recipe_source(self) -> Any:
         return member_recipe(self.teacher) if self.student is None else self.student
+
+    def _sk_visual_block_(self) -> Any:
+        return diagram_of_student(self)
 
     def _steps(self, given: Given) -> Steps:
         read_term(self.objective), read_perturbation(self.perturbation)  # before anything is fitted
