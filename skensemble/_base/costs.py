@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
+from sklearn.utils.validation import check_is_fitted
+
 
 def cost_of(estimator: Any) -> dict[str, Any]:
     """Return members, parameters and seconds of a fit, where they are known.
@@ -13,7 +15,9 @@ def cost_of(estimator: Any) -> dict[str, Any]:
     does not hold them.
     """
     found: dict[str, Any] = {}
-    with contextlib.suppress(ValueError):  # of one that says it cannot predict as it is set now
+    # Of one that is not fitted, as parts of a fitted whole may be, or cannot predict as it is set.
+    with contextlib.suppress(ValueError):
+        check_is_fitted(estimator)
         networks = estimator._networks()
         found["members"] = sum(getattr(network, "n_members", 1) for network in networks)
         found["parameters"] = sum(one.numel() for each in networks for one in each.parameters())

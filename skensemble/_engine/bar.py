@@ -150,6 +150,7 @@ def _draw(owner: str, total: int, leave: bool) -> Any:
     return OneLine(
         total=total,
         desc=owner,
+        file=sys.stderr,
         leave=leave,
         miniters=1,
         dynamic_ncols=True,
