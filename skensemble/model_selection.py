@@ -347,7 +347,7 @@ class StackedGridSearchCV(_StackedSearch, GridSearchCV):
     scoring, n_jobs, refit, cv, verbose, pre_dispatch, error_score, return_train_score
         As in :class:`~sklearn.model_selection.GridSearchCV`. ``n_jobs`` deals stacks out to
         workers, scores are taken in the caller's process; ``verbose=1`` also tells what was
-        trained together and what was not, 2 and more tell of each stack.
+        trained together and shows a bar at a terminal, 2 and more tell of each stack.
     checkpoint : path-like, Checkpoint or None, default=None
         A folder that `fit` keeps each stack in, and goes on from after it was killed or
         interrupted; see `Checkpoint`. The estimator's `random_state` must be a number.

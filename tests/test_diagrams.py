@@ -58,10 +58,11 @@ class Diagram(HTMLParser):
             return
         if "tr" in tags:
             self.cells.append(text)
-        elif "label" in tags and not any("caption" in kind for _, kind in self.open):
-            if not any("link" in kind or "status" in kind for _, kind in self.open):
-                depth = sum(kind.split()[:1] == ["sk-item"] for _, kind in self.open)
-                self.blocks.append((depth, text))
+        elif "label" in tags and not any(
+            word in kind for _, kind in self.open for word in ("caption", "link", "status")
+        ):
+            depth = sum(kind.split()[:1] == ["sk-item"] for _, kind in self.open)
+            self.blocks.append((depth, text))
 
     @property
     def labels(self):

@@ -155,7 +155,7 @@ def test_blocks_of_diagrams():
     assert _private.visual_block(block) is block
     shown = DummyClassifier().fit([[0], [1]], [0, 1])._get_fitted_attr_html("")
     shown.data = {"seconds": {"type_name": "float", "value": 0.5}, **shown.data}
-    assert list(shown)[0] == "seconds"
+    assert next(iter(shown)) == "seconds"
     assert "<td>0.5</td>" in shown._repr_html_inner()
 
 

@@ -11,10 +11,10 @@ import joblib
 import numpy as np
 import pytest
 from nets import make_net, make_points
-from skorch.callbacks import Callback, EarlyStopping
-from skorch.dataset import ValidSplit
 from sklearn.exceptions import FitFailedWarning
 from sklearn.model_selection import GridSearchCV
+from skorch.callbacks import Callback, EarlyStopping
+from skorch.dataset import ValidSplit
 from tqdm.std import tqdm
 
 from skensemble import (
@@ -434,3 +434,10 @@ def test_a_bar_in_a_real_terminal():
     shown = Terminal()
     shown.write(read.decode().replace("\r\n", "\n"))
     assert_one_bar(shown, "DeepEnsembleClassifier", 16)
+
+
+def test_a_forked_process_has_no_listeners(monkeypatch):
+    with listening(Count()):
+        assert len(progress.listeners()) == 1
+        monkeypatch.setattr(os, "getpid", lambda: -1)
+        assert progress.listeners() == ()

@@ -6,11 +6,11 @@ import contextlib
 import multiprocessing
 import os
 import sys
-import threading
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from skensemble._engine.progress import Listener, News, Peek, Watch, listeners, listening
+from skensemble._turns import Turns
 
 
 class Bar(Listener):
@@ -25,7 +25,7 @@ class Bar(Listener):
     """
 
     shown: ClassVar[Bar | None] = None
-    _turn: ClassVar[Any] = threading.RLock()
+    _turn: ClassVar[Turns] = Turns()
 
     def __init__(self, owner: str, leave: bool) -> None:
         self.owner, self.leave, self.process = owner, leave, os.getpid()

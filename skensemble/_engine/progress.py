@@ -75,18 +75,20 @@ class Listener:
         """Hear the end of a training."""
 
 
-_listeners: ContextVar[tuple[Listener, ...]] = ContextVar("listeners", default=())
+# With the process they are in: one that is forked has copies that nobody sees.
+_listeners: ContextVar[tuple[int, tuple[Listener, ...]]] = ContextVar("listeners", default=(0, ()))
 
 
 def listeners() -> tuple[Listener, ...]:
     """Return who listens to the trainings of this context."""
-    return _listeners.get()
+    process, told = _listeners.get()
+    return told if process == os.getpid() else ()
 
 
 @contextlib.contextmanager
 def listening(listener: Listener) -> Iterator[None]:
     """Let somebody hear of the trainings inside the block, however deep."""
-    token = _listeners.set((*_listeners.get(), listener))
+    token = _listeners.set((os.getpid(), (*listeners(), listener)))
     try:
         yield
     finally:

@@ -122,7 +122,8 @@ class PrunedClassifier(BaseNetworkClassifier):
     checkpoint : path-like, Checkpoint or None, default=None
         A folder that `fit` goes on from after it was killed; see `Checkpoint`.
     verbose : int, default=0
-        1 tells what is pruned and what is left alone, 2 tells of every epoch.
+        1 tells what is pruned and what is left alone, and shows a bar where networks train at a
+        terminal; 2 also tells of every epoch.
 
     Attributes
     ----------
