@@ -63,9 +63,12 @@ class Streams:
 
 @pytest.fixture
 def terminal(monkeypatch):
-    shown = Terminal()
+    shown, drawn, draw = Terminal(), [], bar._draw
     monkeypatch.setattr(bar, "sys", Streams(shown))
+    # Kept, as tqdm closes a bar that nobody knows any more.
+    monkeypatch.setattr(bar, "_draw", lambda *args: drawn.append(draw(*args)) or drawn[-1])
     yield shown
+    assert all(one.disable for one in drawn)  # which closing does
     assert Bar.here() is None
     assert not list(getattr(tqdm, "_instances", ()))
 
