@@ -19,10 +19,11 @@ from sklearn.utils.validation import _num_samples
 from skensemble._arguments import as_numpy, naming
 from skensemble._base.checks import ROWS
 from skensemble._base.classifier import BaseNetworkClassifier
+from skensemble._engine.bar import Bar, bar_shown, tell
 from skensemble._fits.given import Given, Steps
 from skensemble._fits.prepared import Prepared, estimator_key, offered, rows_key
-from skensemble._fits.running import fit_together
-from skensemble._private import check_y
+from skensemble._fits.running import Outcome, fit_together
+from skensemble._private import check_y, is_inside
 from skensemble._records.fingerprint import data_of, told
 from skensemble._records.folder import CHECKPOINT, opened
 from skensemble._seeding import as_random_state
@@ -40,6 +41,8 @@ class _UnderWay:
         As they arrived.
     in_turn : ExitStack
         While it is open, joblib does one thing after the other.
+    bar : Bar or None
+        What shows how far it is.
     routed : Bunch
         What scikit-learn passes to estimator, scorer and splitter, once that is known.
     """
@@ -47,6 +50,7 @@ class _UnderWay:
     X: Any
     y: Any
     in_turn: ExitStack
+    bar: Bar | None = None
     routed: Any = None
 
 
@@ -105,8 +109,14 @@ class _StackedSearch:
             If a worker was killed or crashed while it trained.
         """
         self._require_names()
-        with self._kept_in_folder(X, y, params), ExitStack() as in_turn:
-            under_way = _UnderWay(X, y, in_turn) if self._can_stack() else None
+        stacks = self._can_stack()
+        verbose: int = self.verbose if stacks else 0  # type: ignore[attr-defined]
+        with (
+            self._kept_in_folder(X, y, params),
+            bar_shown(verbose, type(self).__name__, not is_inside(self)) as bar,
+            ExitStack() as in_turn,
+        ):
+            under_way = _UnderWay(X, y, in_turn, bar) if stacks else None
             token = _under_way.set(under_way)
             try:
                 if under_way is not None:
@@ -217,6 +227,8 @@ class _StackedSearch:
             with naming("cv", "give pairs of rows to train and to test on"):
                 splits = _pairs(cv.split(X, y, **under_way.routed.splitter.split), _num_samples(X))
             prepared, seconds = self._train_together(under_way, candidates, splits)
+            if under_way.bar is not None:
+                under_way.bar.hide()  # scikit-learn prints what it scores
             with offered(prepared):
                 results = evaluate_candidates(candidates, cv=_Folds(splits), **more)
             if prepared.n_left:
@@ -230,13 +242,12 @@ class _StackedSearch:
         self, under_way: _UnderWay, candidates: list[dict[str, Any]], splits: list[Any]
     ) -> tuple[Prepared, np.ndarray]:
         """Train all that can be in step; return it with the seconds of each fit, NaN for none."""
-        search: Any = self
         prepared, seconds = Prepared(), np.full((len(candidates), len(splits)), np.nan)
         start = time.perf_counter()
         fits = self._make_fits(under_way, candidates, splits)
-        steps = [fit.steps for fit in fits]
-        outcomes = fit_together(steps, search.n_jobs, max(0, search.verbose - 1))
+        outcomes = self._run_fits(under_way.bar, [fit.steps for fit in fits])
         for fit, outcome in zip(fits, outcomes, strict=True):
+            fit.estimator._fit_seconds = outcome.seconds
             prepared.add(fit.key, fit.estimator, outcome.error)
             seconds[fit.place] = outcome.seconds
         if fits:
@@ -245,6 +256,16 @@ class _StackedSearch:
                 f"{time.perf_counter() - start:.1f} s"
             )
         return prepared, seconds
+
+    def _run_fits(self, bar: Bar | None, steps: list[Steps]) -> list[Outcome]:
+        """Run the fits of all candidates; the last one, on all rows, has room in the bar."""
+        search: Any = self
+        if bar is not None and search.refit is not False and steps:
+            bar.reserve(1 / len(steps))  # as much as a fit takes in the mean
+        outcomes = fit_together(steps, search.n_jobs, max(0, search.verbose - 1))
+        if bar is not None:
+            bar.work_is_known()
+        return outcomes
 
     def _make_fits(
         self, under_way: _UnderWay, candidates: list[dict[str, Any]], splits: list[Any]
@@ -287,7 +308,7 @@ class _StackedSearch:
 
     def _say(self, what: str) -> None:
         if self.verbose:  # type: ignore[attr-defined]
-            print(f"[skensemble] {type(self).__name__}: {what}", flush=True)  # noqa: T201
+            tell(type(self).__name__, what)
 
 
 def _pairs(folds: Any, n_rows: int) -> list[Any]:
@@ -326,7 +347,7 @@ class StackedGridSearchCV(_StackedSearch, GridSearchCV):
     scoring, n_jobs, refit, cv, verbose, pre_dispatch, error_score, return_train_score
         As in :class:`~sklearn.model_selection.GridSearchCV`. ``n_jobs`` deals stacks out to
         workers, scores are taken in the caller's process; ``verbose=1`` also tells what was
-        trained together and what was not, 2 and more tell of each stack.
+        trained together and shows a bar at a terminal, 2 and more tell of each stack.
     checkpoint : path-like, Checkpoint or None, default=None
         A folder that `fit` keeps each stack in, and goes on from after it was killed or
         interrupted; see `Checkpoint`. The estimator's `random_state` must be a number.

@@ -6,8 +6,10 @@ import weakref
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator
+from sklearn.callback import CallbackSupportMixin
 from sklearn.dummy import DummyClassifier
 from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
 from sklearn.utils._param_validation import InvalidParameterError
 
 from skensemble import _private
@@ -85,6 +87,76 @@ def test_hooks_of_a_search():
     search = Search(DummyClassifier(), {"strategy": ["prior"]}, cv=2).fit([[0]] * 4, [0, 0, 1, 1])
     assert asked == ["routed", ([{"strategy": "prior"}], None, 2)]
     assert search.cv_results_ is search.found
+
+
+class Told(CallbackSupportMixin, BaseEstimator):
+    _parameter_constraints = {}  # noqa: RUF012
+
+    @_private.fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        self.inside = _private.is_inside(self)
+        context = _private.open_callbacks(self)
+        context.call_on_fit_task_begin(estimator=self, X=X)
+        self.depth = 0 if context.parent is None else 1
+        task = context.subcontext("task", max_subtasks=2, sequential_subtasks=False)
+        task.max_subtasks += 1  # what is not known at the beginning
+        for number in range(3):
+            task.subcontext("epoch", task_id=number)
+        self.stop = task.call_on_fit_task_end(
+            estimator=self, X=X, reconstruction_attributes=lambda: {"found": 3}
+        )
+        context.call_on_fit_task_end(estimator=self, X=X)
+        return self
+
+
+class Hears:
+    max_propagation_depth = None
+
+    def __init__(self):
+        self.told = []
+
+    def setup(self, estimator, context):
+        self.told.append("setup")
+
+    def teardown(self, estimator, context):
+        self.told.append("teardown")
+
+    def on_fit_task_begin(self, estimator, context, *, X=None):
+        self.told.append((context.task_name, context.max_subtasks))
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
+        self.told.append((context.task_name, getattr(fitted_estimator, "found", None)))
+        return context.task_name == "task"
+
+
+def test_callbacks_are_opened_and_torn_down():
+    one, hears = Told(), Hears()
+    assert _private.callbacks_of(one) == []
+    one.set_callbacks(hears).fit([[0]])
+    assert _private.callbacks_of(one) == [hears]
+    assert hears.told == ["setup", ("fit", None), ("task", 3), ("fit", None), "teardown"]
+    assert (one.stop, one.inside, one.depth) == (True, False, 0)
+
+
+def test_who_is_inside_is_told_so():
+    pipe = make_pipeline(Told()).set_callbacks(Hears()).fit([[0]])
+    assert pipe[-1].inside
+    assert pipe[-1].depth == 1
+    assert not _private.is_inside(pipe[-1])
+
+
+def test_blocks_of_diagrams():
+    one = DummyClassifier()
+    assert _private.visual_block(one).kind == "single"
+    assert _private.visual_block(GridSearchCV(one, {})).kind != "single"
+    block = _private.VisualBlock(
+        "serial", [one, "text"], names=["a: b", "c"], name_details=["d", "e"], dash_wrapped=False
+    )
+    assert _private.visual_block(block) is block
+    shown = DummyClassifier().fit([[0], [1]], [0, 1])._get_fitted_attr_html("")
+    shown.data = {"seconds": {"type_name": "float", "value": 0.5}, **shown.data}
+    assert next(iter(shown)) == "seconds"
+    assert "<td>0.5</td>" in shown._repr_html_inner()
 
 
 def test_what_is_remembered_of_an_object_is_never_told_of_another():

@@ -24,6 +24,7 @@ from skensemble._base.folds import make_folds
 from skensemble._base.splitting import apply_split
 from skensemble._base.states import innermost
 from skensemble._data.rows import FitData, Rows
+from skensemble._engine.bar import tell
 from skensemble._engine.members import SAMPLE_ROWS, recipe_key
 from skensemble._engine.trial import try_module
 from skensemble._files.errors import must
@@ -142,9 +143,7 @@ class BaseNetworkClassifier(ClassifierMixin, BaseNetworks):
 
     def _say_choice(self, recipe: Recipe) -> None:
         if getattr(self, "verbose", 0):
-            print(  # noqa: T201
-                f"[skensemble] {type(self).__name__}: chosen are {recipe.summary()}", flush=True
-            )
+            tell(type(self).__name__, f"chosen are {recipe.summary()}")
 
     def _check_weight(
         self, sample_weight: Any, y: np.ndarray, X: Any, rows: np.ndarray

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, clone
+from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import Tags, _safe_indexing
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
@@ -29,6 +30,7 @@ from skensemble._base.checks import (
     surely_finite,
     table_rows,
 )
+from skensemble._base.costs import cost_of
 from skensemble._base.states import from_state, innermost, params_of, plain_params, to_state
 from skensemble._data.rows import Rows
 from skensemble._files.checks import Check, partial
@@ -48,7 +50,7 @@ _CHUNK_ROWS = 4096
 _MOST_REHEARSED = 1 << 16
 
 
-class BaseNetworks(BaseEstimator, ABC):
+class BaseNetworks(CallbackSupportMixin, BaseEstimator, ABC):
     """Abstract estimator made of one or more fitted networks.
 
     Attributes
@@ -259,6 +261,14 @@ class BaseNetworks(BaseEstimator, ABC):
             takes = tags.input_tags
             takes.allow_nan = takes.string = takes.categorical = True
         return tags
+
+    def _get_fitted_attr_html(self, doc_link: str = "") -> Any:
+        """Put what the fit has cost before the fitted attributes of scikit-learn's diagram."""
+        shown = super()._get_fitted_attr_html(doc_link)
+        cost = cost_of(self).items()
+        rows = {name: {"type_name": type(value).__name__, "value": value} for name, value in cost}
+        shown.data = {**rows, **shown.data}
+        return shown
 
     # -- pickles ---------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from skensemble._base.estimator import BaseNetworks
 from skensemble._data.rows import FitData
 from skensemble._engine.members import Member
 from skensemble._engine.results import MemberResult
-from skensemble._engine.training import Training
+from skensemble._engine.training import Preview, Training
 from skensemble._fits.given import Given, Steps
 from skensemble._recipes.recipe import Recipe
 from skensemble.nn._states import map_state, versions, with_versions
@@ -24,13 +25,25 @@ class SingleModule(BaseNetworks):
     """Abstract estimator that keeps one module in ``module_``."""
 
     def _train(
-        self, recipe: Recipe, objective: Objective, data: FitData, given: Given, seed: int
+        self,
+        recipe: Recipe,
+        objective: Objective,
+        data: FitData,
+        given: Given,
+        seed: int,
+        announced: int = 0,
     ) -> Steps:
         """Train the module on what it is to see, and return what is left unless it diverged."""
         objective = augment(self, objective, recipe, data, given)
         member = Member(0, seed, recipe, objective, data)
         verbose = getattr(self, "verbose", 0)
-        training = Training([member], verbose=verbose, owner=type(self).__name__)
+        training = Training(
+            [member],
+            verbose=verbose,
+            owner=type(self).__name__,
+            announced=announced,
+            preview=Preview(self, lambda results: self._would_be(recipe, results[0])),
+        )
         yield training
         result = training.results[0]
         if result.diverged_at is not None:
@@ -41,6 +54,12 @@ class SingleModule(BaseNetworks):
         self._recipe = recipe.fresh()
         self.module_ = _to_device(recipe.restore(result.state), recipe.training.device)
         self.history_ = result.history
+
+    def _would_be(self, recipe: Recipe, result: MemberResult) -> dict[str, Any]:
+        """Return the attributes of a fit that ended now, for callbacks."""
+        twin = copy.copy(self)
+        twin._set_result(recipe, result)
+        return dict(vars(twin))
 
     def __sklearn_is_fitted__(self) -> bool:
         """Tell whether there is a network to predict with."""

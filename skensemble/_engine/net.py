@@ -24,12 +24,14 @@ from torch import Tensor
 from skensemble._arguments import naming
 from skensemble._data.batches import Batch, MemberBatches, TrainingData
 from skensemble._data.rows import Rows
+from skensemble._engine.bar import tell
 from skensemble._engine.early_stopping import MemberEarlyStopping
 from skensemble._engine.masks import MemberMasks
 from skensemble._engine.rates import MemberRates
 from skensemble._engine.results import MemberResult
 from skensemble._engine.resuming import Recorder
 from skensemble._engine.stacks import MemberStack
+from skensemble._engine.telling import Teller
 from skensemble._recipes.training import make_optimizer
 from skensemble.nn._outputs import log_proba
 from skensemble.nn._states import is_extra, map_state
@@ -335,12 +337,13 @@ class StackNet(NeuralNetClassifier):
         valid: Split | None,
         label: str = "",
         recorder: Recorder | None = None,
+        teller: Teller | None = None,
     ) -> list[MemberResult]:
         """Train all members and return what is left of each.
 
         Unlike skorch's ``fit`` an interrupt from the keyboard is not swallowed.
         """
-        self.label, self._train, self._recorder = label, train, recorder
+        self.label, self._train, self._recorder, self._teller = label, train, recorder, teller
         self.initialize()
         self._batch_listeners = [
             callback for _, callback in self.callbacks_ if _listens_to_batches(callback)
@@ -350,11 +353,13 @@ class StackNet(NeuralNetClassifier):
         self.notify("on_train_begin", X=train.data.rows.array, y=train.data.y)
         done = 0 if recorder is None else recorder.resume(self)
         if done and self.verbose:
-            print(f"[skensemble] {label}: goes on after epoch {done}", flush=True)  # noqa: T201
+            tell(label, f"goes on after epoch {done}")
         if not (done and self._nobody_left()):
             with contextlib.suppress(_StopTraining):
                 self.fit_loop((train, valid), epochs=self.max_epochs - done)
         self.notify("on_train_end", X=train.data.rows.array, y=train.data.y)
+        if teller is not None:
+            teller.ends()
         return [self._result(member) for member in range(self.stack_.n_members)]
 
     def take_rows(self, rows: list[dict[str, np.ndarray]], diverged: dict[int, int]) -> None:
@@ -365,6 +370,8 @@ class StackNet(NeuralNetClassifier):
         """Open a row of the history."""
         super().on_epoch_begin(net, **kwargs)
         self.member_rows.append({})
+        if self._teller is not None:
+            self._teller.epoch_begins()
         self._epoch_start = time.perf_counter()
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
@@ -394,8 +401,14 @@ class StackNet(NeuralNetClassifier):
             return
         if self._recorder is not None:
             self._recorder.after_epoch(self)
-        if self._nobody_left():
+        enough = self._teller is not None and self._teller.epoch_ends(self)
+        if enough or self._nobody_left():
             raise _StopTraining
+
+    def peek(self) -> list[MemberResult]:
+        """Return the members as they are, and leave torch's global generators as they are."""
+        with torch.random.fork_rng():
+            return [self._result(member) for member in range(self.stack_.n_members)]
 
     def _nobody_left(self) -> bool:
         stopped = set(self.diverged) | set(np.flatnonzero(self._stopped()).tolist())
@@ -410,7 +423,7 @@ class StackNet(NeuralNetClassifier):
         numbers = "  ".join(
             f"{name} {values.mean():.4f}" for name, values in self.member_rows[-1].items()
         )
-        print(f"[skensemble] {self.label}: epoch {epoch}  {numbers}", flush=True)  # noqa: T201
+        tell(self.label, f"epoch {epoch}  {numbers}")
 
     def _result(self, member: int) -> MemberResult:
         kept = self.early_stopping.kept if self.early_stopping is not None else {}

@@ -17,11 +17,13 @@ from skensemble._engine.masks import MemberMasks
 from skensemble._engine.members import SAMPLE_ROWS, Member
 from skensemble._engine.net import Split, StackNet
 from skensemble._engine.planning import Plan
+from skensemble._engine.progress import Channel
 from skensemble._engine.rates import MemberRates
 from skensemble._engine.resources import at_most_threads, available_bytes
 from skensemble._engine.results import MemberResult
 from skensemble._engine.resuming import Recorder, ShardRecord
 from skensemble._engine.stacks import LoopStack, MemberStack
+from skensemble._engine.telling import Teller
 from skensemble._recipes.recipe import Recipe
 from skensemble._seeding import Purpose, generator, purpose_seed, torch_seeded
 from skensemble.nn._taps import captured_shapes
@@ -38,6 +40,7 @@ class Job:
     verbose: int = 0
     n_threads: int = 1  # torch's, at most
     n_workers: int = 1  # that share the memory
+    channel: Channel | None = None  # to who counts epochs
 
 
 def make_shards(
@@ -137,8 +140,10 @@ def _train(
     seed = purpose_seed(members[0].seed, Purpose.FORWARD)
     draws_on = torch.device(device) if draws else None
     recorder = None if record is None else Recorder(record, draws_on)
+    numbers = tuple(member.number for member in members)
+    teller = None if job.channel is None else Teller(job.channel, numbers)
     with named(members, net), torch_seeded(seed, device) if draws else nullcontext():
-        results = net.train(train, held_out, _label(members), recorder)
+        results = net.train(train, held_out, _label(members), recorder, teller)
     if record is not None:
         record.keep_results(results)
     return results

@@ -6,7 +6,8 @@ joblib's: whatever backend is active runs the shards.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,15 +15,33 @@ from joblib import Parallel, delayed, effective_n_jobs
 from joblib.parallel import get_active_backend
 
 from skensemble._data.rows import Rows
+from skensemble._engine.bar import tell
 from skensemble._engine.failures import Outcome, warn_of_room
 from skensemble._engine.lost import told_of_lost
 from skensemble._engine.members import SAMPLE_ROWS, Member
 from skensemble._engine.planning import Plan, make_plan
+from skensemble._engine.progress import Channel, Watch, announce, channel_to, listeners
 from skensemble._engine.resources import threads_of_worker
 from skensemble._engine.results import MemberResult
 from skensemble._engine.resuming import records_of
 from skensemble._engine.shards import Job, _parts, make_shards, shard_device, train_shard
 from skensemble._records.folder import active
+
+
+@dataclass(frozen=True)
+class Preview:
+    """How an estimator would look if its training ended now.
+
+    Attributes
+    ----------
+    estimator : estimator
+        Whose fit it is.
+    attributes : callable
+        Function of results, by the members' numbers, to the fitted attributes.
+    """
+
+    estimator: Any
+    attributes: Callable[[dict[int, MemberResult]], dict[str, Any]]
 
 
 @dataclass
@@ -43,6 +62,10 @@ class Training:
         1 tells what is trained how, 2 tells of every epoch.
     owner : str
         Who tells it.
+    announced : int
+        How many epochs of networks a bar has been told of before it begins.
+    preview : Preview or None
+        What makes a fitted estimator of networks that are not done, for callbacks.
     results : dict of int to MemberResult
         What was trained, by the members' numbers.
     """
@@ -53,9 +76,20 @@ class Training:
     order_seed: int = 0
     verbose: int = 0
     owner: str = "skensemble"
+    announced: int = 0
+    preview: Preview | None = None
 
     def __post_init__(self) -> None:
         self.results: dict[int, MemberResult] = {}
+
+    @property
+    def work(self) -> int:
+        """How many epochs of networks it takes, at most."""
+        return sum(member.recipe.training.max_epochs for member in self.members)
+
+    def announce(self) -> None:
+        """Say how much there is to do before it begins."""
+        self.announced += announce(self.work - self.announced)
 
     def run(self) -> None:
         """Train the members; results are kept as they come.
@@ -98,11 +132,43 @@ def train_members(training: Training, failures: Sequence[Any] = ()) -> Iterator[
         ]
     n_workers = min(n_workers, len(shards))
     n_threads = threads_of_worker(backend, n_workers)
-    job = Job(plan, training.order_seed, training.verbose, n_threads, n_workers)
+    with _told(training, len(shards), backend) as (watch, channel):
+        job = Job(plan, training.order_seed, training.verbose, n_threads, n_workers, channel)
+        for outcome in _train_shards(training, job, shards, backend, failures):
+            if watch is not None:
+                watch.came_back(tuple(outcome.results))
+            yield outcome
+
+
+@contextmanager
+def _told(
+    training: Training, n_stacks: int, backend: Any
+) -> Iterator[tuple[Watch | None, Channel | None]]:
+    """Count epochs inside the block, where somebody listens."""
+    told = listeners()
+    if not told:
+        yield None, None
+        return
+    until = {one.number: one.recipe.training.max_epochs for one in training.members}
+    watch = Watch(training.owner, until, told, n_stacks, training)
+    shared = getattr(backend, "supports_sharedmem", False)
+    away = effective_n_jobs(training.n_jobs) > 1 and not shared
+    with channel_to(watch, away) as channel:
+        yield watch, channel
+
+
+def _train_shards(
+    training: Training,
+    job: Job,
+    shards: list[list[Member]],
+    backend: Any,
+    failures: Sequence[Any],
+) -> Iterator[Outcome]:
+    recipe = training.members[0].recipe
     folder = active()
     records: list[Any] = [None] * len(shards)
     if folder is not None:
-        records = records_of(folder, shards, {"stack": plan.kind.__name__})
+        records = records_of(folder, shards, {"stack": job.plan.kind.__name__})
     waiting = []
     for number, (shard, record) in enumerate(zip(shards, records, strict=True)):
         done = None if record is None else record.results()
@@ -122,9 +188,7 @@ def _say_plan(training: Training, plan: Plan) -> None:
     n_members = len(training.members)
     how = f"{min(plan.size, n_members)} at a time as {plan.kind.__name__}"
     why = f" because {plan.reason}" if plan.reason else ""
-    print(  # noqa: T201
-        f"[skensemble] {training.owner}: {n_members} members, {how}{why}", flush=True
-    )
+    tell(training.owner, f"{n_members} members, {how}{why}")
 
 
 def _of_one_length(members: list[Member]) -> list[list[Member]]:

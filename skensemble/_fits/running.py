@@ -18,12 +18,15 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
+from skensemble._engine.bar import bar_shown
 from skensemble._engine.lost import WorkerLostError
 from skensemble._engine.training import Training
+from skensemble._fits.callbacks import told_of
 from skensemble._fits.checkpointed import checkpointed
 from skensemble._fits.given import Given, Steps
 from skensemble._fits.prepared import take_over
 from skensemble._fits.subfit import Subfit, Subfits
+from skensemble._private import is_inside
 
 
 def fit_alone(estimator: Any, given: Given) -> None:
@@ -32,10 +35,18 @@ def fit_alone(estimator: Any, given: Given) -> None:
     An error before any network is trained leaves the estimator as it was, and so does an
     interrupt of one that was fitted, unless a warm start is to keep what there is of the new fit.
     """
-    if take_over(estimator, given):
-        return
-    with checkpointed(estimator, given) as known:
-        _run_alone(estimator, known)
+    start = time.perf_counter()
+    with told_of(estimator, given):
+        if take_over(estimator, given):
+            return
+        # In a search of scikit-learn's there are many, of which none is to stay.
+        verbose, leave = getattr(estimator, "verbose", 0), not is_inside(estimator)
+        with (
+            bar_shown(verbose, type(estimator).__name__, leave),
+            checkpointed(estimator, given) as known,
+        ):
+            _run_alone(estimator, known)
+        estimator._fit_seconds = time.perf_counter() - start
 
 
 def _run_alone(estimator: Any, given: Given) -> None:
@@ -176,6 +187,8 @@ def _fit_parts(parts: list[Subfit], n_jobs: int | None, verbose: int) -> dict[An
     estimators = {key: clone(each[0].estimator) for key, each in ours.items()}
     steps = [estimators[key]._steps(each[0].given) for key, each in ours.items()]
     outcomes = dict(zip(ours, fit_together(steps, n_jobs, verbose), strict=True))
+    for key, one in estimators.items():
+        one._fit_seconds = outcomes[key].seconds
     for key, each in wanted.items():
         if key in ours:
             result = estimators[key]
@@ -209,6 +222,8 @@ def _alike(fits: list[_Fit]) -> list[list[_Fit]]:
 
 
 def _run_trainings(fits: list[_Fit], n_jobs: int | None, verbose: int) -> None:
+    for fit in fits:  # of all of them before the first begins
+        fit.wanted.announce()
     for group in _alike(fits):
         start, error = time.perf_counter(), None
         try:
@@ -237,7 +252,8 @@ def _join(trainings: list[Training]) -> Training:
         return trainings[0]
     members = [member for training in trainings for member in training.members]
     numbered = [replace(member, number=at) for at, member in enumerate(members)]
-    return replace(trainings[0], members=numbered)
+    announced = sum(training.announced for training in trainings)
+    return replace(trainings[0], members=numbered, announced=announced, preview=None)
 
 
 def _deal(trainings: list[Training], together: Training) -> None:

@@ -14,7 +14,7 @@ from skorch import NeuralNetClassifier
 from skensemble._arguments import as_numpy, naming
 from skensemble._base.fitted import is_fitted, unwrap
 from skensemble._fits.subfit import aside, fit_estimator
-from skensemble._private import fit_context
+from skensemble._private import VisualBlock, fit_context
 from skensemble.ensembles.network import NetworkClassifier
 
 __all__ = ["TeacherCommittee", "voices_of"]
@@ -88,6 +88,15 @@ class TeacherCommittee(ClassifierMixin, BaseEstimator):
             if hasattr(one, "get_params") and not isinstance(one, type):
                 found.update({f"{at}__{name}": value for name, value in one.get_params().items()})
         return found
+
+    def _sk_visual_block_(self) -> Any:
+        teachers = getattr(self, "teachers_", None) or self.teachers
+        return VisualBlock(
+            "parallel",
+            list(teachers),
+            names=[f"{at}: {type(one).__name__}" for at, one in enumerate(teachers)],
+            name_details=[str(one) for one in teachers],
+        )
 
     def set_params(self, **params: Any) -> TeacherCommittee:
         """Set parameters, those of teacher number 0 as ``0__name``.

@@ -12,6 +12,7 @@ from skensemble._base.errors import MemberDivergedError
 from skensemble._base.estimator import inside
 from skensemble._data.rows import FitData
 from skensemble._engine.members import Member
+from skensemble._engine.progress import announce
 from skensemble._engine.training import Training
 from skensemble._files.checks import Check, many, mapping, maybe
 from skensemble._files.registry import in_files
@@ -73,7 +74,7 @@ class SelfDistiller(StudentClassifier):
         A folder that `fit` keeps each epoch and each finished network in, and goes on from after
         it was killed or interrupted; see `Checkpoint`.
     verbose : int, default=0
-        1 tells what is trained how, 2 tells of every epoch.
+        1 tells what is trained how and shows a bar at a terminal, 2 also tells of every epoch.
 
     Attributes
     ----------
@@ -187,14 +188,16 @@ class SelfDistiller(StudentClassifier):
             return
         recipe, plain = self._prepare(self.estimator, given, root)
         objective = augment(self, recipe.objective(), recipe, plain, given)
-        data = plain
+        data, n_epochs = plain, recipe.training.max_epochs
+        announce((self.n_generations + 1) * n_epochs)
         generations: list[NetworkClassifier] = []
         for number in range(self.n_generations + 1):
             seed = member_seed(root, number) if number else root
             if generations:
                 data, objective = self._learn_from(generations[-1], recipe, plain, given, seed)
             member = Member(number, seed, recipe, objective, data)
-            training = Training([member], verbose=self.verbose, owner=type(self).__name__)
+            owner = type(self).__name__
+            training = Training([member], verbose=self.verbose, owner=owner, announced=n_epochs)
             yield training
             result = training.results[number]
             if result.diverged_at is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -17,8 +18,11 @@ from skensemble._base.augmenting import augment
 from skensemble._base.errors import MemberDivergedError
 from skensemble._base.fitted import is_fitted
 from skensemble._data.rows import FitData
+from skensemble._engine.bar import tell
 from skensemble._engine.members import Member
-from skensemble._engine.training import Training
+from skensemble._engine.progress import announce
+from skensemble._engine.results import MemberResult
+from skensemble._engine.training import Preview, Training
 from skensemble._files.checks import Check, mapping
 from skensemble._fits.given import Given, Steps
 from skensemble._fits.subfit import Subfit, Subfits
@@ -26,6 +30,7 @@ from skensemble._recipes.reading import read_recipe
 from skensemble._recipes.recipe import Recipe
 from skensemble._seeding import Purpose, member_seed, purpose_seed
 from skensemble.distillation.committee import as_teacher
+from skensemble.distillation.diagram import diagram_of_student
 from skensemble.distillation.kernels import check_kernel_student, kernel_student, learns_targets
 from skensemble.distillation.left_out import (
     said_by_ensemble,
@@ -109,6 +114,9 @@ class TaughtClassifier(StudentClassifier):
     def _recipe_source(self) -> Any:
         return member_recipe(self.teacher) if self.student is None else self.student
 
+    def _sk_visual_block_(self) -> Any:
+        return diagram_of_student(self)
+
     def _steps(self, given: Given) -> Steps:
         read_term(self.objective), read_perturbation(self.perturbation)  # before anything is fitted
         if self.transfer != "auto":
@@ -140,20 +148,22 @@ class TaughtClassifier(StudentClassifier):
         if plan.by_rules:
             super()._say_choice(recipe)
         recipe = recipe if many is None else self._widen(recipe, many)
+        announced = announce(self.n_students * recipe.training.max_epochs)
         self.teacher_, left_out = yield from self._find_teacher(given, data, root, plan.teacher_cv)
         transfer = self._make_transfer(plan, recipe, data, given, root)
         heard = Heard(left_out, transfer)
         if plan.by_rules and self.verbose:
             told = plan.summary(0 if transfer is None else len(transfer), heard.n_twins)
-            print(f"[skensemble] {type(self).__name__}: {told}", flush=True)  # noqa: T201
+            tell(type(self).__name__, told)
         data, objective = self._make_objective(recipe, data, given, plan, heard)
         members = [
             Member(number, seed, recipe, objective, data)
             for number, seed in enumerate(self._seeds(root))
         ]
         training = Training(
-            members, self.stack, self.n_jobs, root, self.verbose, type(self).__name__
+            members, self.stack, self.n_jobs, root, self.verbose, type(self).__name__, announced
         )
+        training.preview = Preview(self, lambda results: self._would_be(recipe, training, results))
         yield training
         self._take(recipe, training)
 
@@ -265,6 +275,15 @@ class TaughtClassifier(StudentClassifier):
         ]
         self._recipe = recipe
         self.estimators_ = students if self.keep == "all" else students[:1]
+
+    def _would_be(
+        self, recipe: Recipe, training: Training, results: dict[int, MemberResult]
+    ) -> dict[str, Any]:
+        """Return the attributes of a fit that ended now, for callbacks."""
+        twin, ended = copy.copy(self), copy.copy(training)
+        ended.results = results
+        twin._take(recipe, ended)
+        return dict(vars(twin))
 
     def _seeds(self, root: int) -> list[int]:
         return [root, *(member_seed(root, number) for number in range(1, self.n_students))]

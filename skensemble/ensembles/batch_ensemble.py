@@ -74,7 +74,7 @@ class BatchEnsembleClassifier(SingleModule, FusedMembers):
         A folder that `fit` keeps each epoch and each finished network in, and goes on from after
         it was killed or interrupted; see `Checkpoint`.
     verbose : int, default=0
-        1 tells what is trained how, 2 tells of every epoch.
+        1 tells what is trained how and shows a bar at a terminal, 2 also tells of every epoch.
 
     Attributes
     ----------

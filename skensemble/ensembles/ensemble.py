@@ -21,7 +21,7 @@ from skensemble._base.single import check_same_device
 from skensemble._data.rows import FitData
 from skensemble._engine.members import Member
 from skensemble._engine.results import MemberResult
-from skensemble._engine.training import Training
+from skensemble._engine.training import Preview, Training
 from skensemble._files.registry import in_files
 from skensemble._fits.given import Given, Steps
 from skensemble._fits.running import fit_alone
@@ -105,7 +105,7 @@ class DeepEnsembleClassifier(CrossFitted):
         A folder that `fit` keeps each epoch and each finished network in, and goes on from after
         it was killed or interrupted; see `Checkpoint`.
     verbose : int, default=0
-        1 tells what is trained how, 2 tells of every epoch.
+        1 tells what is trained how and shows a bar at a terminal, 2 also tells of every epoch.
 
     Attributes
     ----------
@@ -339,6 +339,7 @@ class DeepEnsembleClassifier(CrossFitted):
         training = Training(
             members, self.stack, self.n_jobs, self._root, self.verbose, type(self).__name__
         )
+        training.preview = Preview(self, lambda results: self._would_be(recipe, members, results))
         seeds = {member.number: member.seed for member in members}
         done, diverged = dict(kept), {}
         try:
@@ -356,6 +357,18 @@ class DeepEnsembleClassifier(CrossFitted):
             self.estimators_ = [done[number] for number in self._numbers]
         if diverged:
             raise MemberDivergedError.of(diverged, self.n_estimators)
+
+    def _would_be(
+        self, recipe: Recipe, members: list[Member], results: dict[int, MemberResult]
+    ) -> dict[str, Any]:
+        """Return the attributes of a fit that ended now, with new members alone."""
+        made = [
+            self._make_member(recipe.of_member(one.number), one.seed, results[one.number])
+            for one in members
+        ]
+        numbers = [one.number for one in members]
+        found = {} if self._cross_fit() is None else {"temperature_": 1.0}  # not looked for yet
+        return {"estimators_": made, "_numbers": numbers, "_recipe": recipe, **found}
 
     def _make_member(self, recipe: Recipe, seed: int, result: MemberResult) -> NetworkClassifier:
         member = NetworkClassifier(

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from skensemble._base.classifier import BaseNetworkClassifier
 from skensemble._base.single import SingleModule
 from skensemble._data.rows import FitData
+from skensemble._engine.bar import tell
+from skensemble._engine.progress import announce
 from skensemble._files.registry import in_files
 from skensemble._fits.given import Given, Steps
 from skensemble._fits.running import fit_alone
@@ -67,7 +69,7 @@ class NetworkClassifier(SingleModule, BaseNetworkClassifier):
         A folder that `fit` keeps each epoch and each finished network in, and goes on from after
         it was killed or interrupted; see `Checkpoint`.
     verbose : int, default=0
-        1 tells what is trained how, 2 tells of every epoch.
+        1 tells what is trained how and shows a bar at a terminal, 2 also tells of every epoch.
 
     Attributes
     ----------
@@ -151,10 +153,11 @@ class NetworkClassifier(SingleModule, BaseNetworkClassifier):
     def _steps(self, given: Given) -> Steps:
         seed = given.root_of(self)
         recipe, data = self._prepare(self.estimator, given, seed)
-        told = recipe
+        told, announced = recipe, 0
         if self.refit:
+            announced = announce(recipe.training.max_epochs)  # at most
             told, data = yield from self._find_epochs(recipe, data, given, seed)
-        result = yield from self._train(told, recipe.objective(), data, given, seed)
+        result = yield from self._train(told, recipe.objective(), data, given, seed, announced)
         self._set_result(recipe, result)
 
     def _find_epochs(self, recipe: Recipe, data: FitData, given: Given, seed: int) -> Steps:
@@ -164,11 +167,8 @@ class NetworkClassifier(SingleModule, BaseNetworkClassifier):
         first = yield from self._train(recipe, recipe.objective(), data, given, seed)
         n_epochs = first.best_epoch or len(first.history)
         if self.verbose:
-            print(  # noqa: T201
-                f"[skensemble] {type(self).__name__}: once more on all {len(whole.rows)} rows, "
-                f"for {n_epochs} epochs",
-                flush=True,
-            )
+            rows = f"all {len(whole.rows)} rows"
+            tell(type(self).__name__, f"once more on {rows}, for {n_epochs} epochs")
         return replace(recipe, training=recipe.training.for_epochs(n_epochs)), whole
 
     # How logits are read as log-probabilities, where not by a softmax.

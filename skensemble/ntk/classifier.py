@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from skensemble._base.checks import N_JOBS
 from skensemble._base.fusion import FusedMembers
 from skensemble._data.rows import FitData, Rows
+from skensemble._engine.bar import tell
 from skensemble._engine.results import MemberResult
 from skensemble._files.checks import Check, integer, many, mapping, real, text
 from skensemble._files.registry import in_files
@@ -454,7 +455,7 @@ class NTKClassifier(FusedMembers):
 
     def _say(self, what: str, start: float | None = None) -> None:
         seconds = "" if start is None else f", {time.perf_counter() - start:.1f} s"
-        print(f"[skensemble] NTKClassifier: {what}{seconds}", flush=True)  # noqa: T201
+        tell("NTKClassifier", f"{what}{seconds}")
 
     def _networks(self) -> Sequence[nn.Module]:
         return [member.module_ for member in self.estimators_]

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from skensemble._base.classifier import BaseNetworkClassifier
 from skensemble._base.fitted import is_fitted, unwrap
 from skensemble._data.rows import FitData, Rows
+from skensemble._engine.bar import tell
 from skensemble._engine.members import SAMPLE_ROWS
 from skensemble._files.format import State
 from skensemble._files.registry import in_files
@@ -121,7 +122,8 @@ class PrunedClassifier(BaseNetworkClassifier):
     checkpoint : path-like, Checkpoint or None, default=None
         A folder that `fit` goes on from after it was killed; see `Checkpoint`.
     verbose : int, default=0
-        1 tells what is pruned and what is left alone, 2 tells of every epoch.
+        1 tells what is pruned and what is left alone, and shows a bar where networks train at a
+        terminal; 2 also tells of every epoch.
 
     Attributes
     ----------
@@ -395,7 +397,7 @@ class PrunedClassifier(BaseNetworkClassifier):
             self._say(f"{name} is left alone: {why}")
 
     def _say(self, what: str) -> None:
-        print(f"[skensemble] {type(self).__name__}: {what}", flush=True)  # noqa: T201
+        tell(type(self).__name__, what)
 
     def _pruned_recipe(
         self, network: NetworkClassifier, operation: Operation, left: dict[str, Tensor]
