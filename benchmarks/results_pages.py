@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TEMPLATES = ROOT / "benchmarks" / "pages"
 RESULTS = ROOT / "benchmarks" / "results"
 PAGES = ROOT / "docs" / "results"
-DOCUMENTS = (ROOT / "README.md",)
+DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "index.md", ROOT / "docs" / "guide" / "when.md")
 COMMAND = "python benchmarks/results_pages.py"
 FRAGMENT = re.compile(r"(<!-- from benchmarks/pages/(_\w+\.md) -->\n).*?(<!-- end -->)", re.DOTALL)
 # Beside plain numbers and words, these keys at the top of a result say how it was run.
