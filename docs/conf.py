@@ -1,14 +1,14 @@
 """How the site is built: ``sphinx-build -W --keep-going docs docs/_build/html``.
 
 The pages are Markdown that GitHub shows as well. What the site alone needs stands in comments of
-theirs, ``<!-- {toctree} ... -->``, and links to examples lead to the gallery (`for_site`).
+theirs, ``<!-- {toctree} ... -->``, and links to examples lead to the gallery (`for_site.py`).
 """
 
 from __future__ import annotations
 
 import os
-import posixpath
-import re
+import sys
+from pathlib import Path
 from typing import Any
 
 # Before torch is imported: examples are small, and a second thread makes them slower.
@@ -17,6 +17,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 
 import skensemble
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from for_site import for_site
 
 torch.set_num_threads(1)
 
@@ -66,6 +70,7 @@ html_title = f"skensemble {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
+toc_object_entries_show_parents = "hide"
 html_theme_options = {
     "navbar_align": "left",
     "header_links_before_dropdown": 6,
@@ -75,25 +80,6 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": ["theme-version"],
 }
-
-DIRECTIVE = re.compile(r"^<!-- (\{\w[\w-]*\}.*?)-->$", re.MULTILINE | re.DOTALL)
-EXAMPLE = re.compile(r"\((?:\.\./)+examples/(plot_\w+)\.py\)")
-
-
-def for_site(page: str, text: str) -> str:
-    """Return the Markdown of a page as the site reads it.
-
-    Parameters
-    ----------
-    page : str
-        Its place below this folder, without the suffix.
-    text : str
-        What GitHub shows.
-    """
-    gallery = posixpath.relpath("gallery", posixpath.dirname(page) or ".")
-    text = DIRECTIVE.sub(lambda found: f"```{found[1].rstrip()}\n```", text)
-    text = EXAMPLE.sub(rf"({gallery}/\1.rst)", text)
-    return text.replace("(../CHANGELOG.md)", "(changelog.md)")
 
 
 def _read(app: Any, page: str, source: list[str]) -> None:

@@ -1,0 +1,56 @@
+"""
+Rows that nobody has measured
+=============================
+
+STORY
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.datasets import make_moons
+from sklearn.ensemble import RandomForestClassifier
+
+from skensemble import DistilledClassifier
+from skensemble.metrics import negative_log_likelihood
+from skensemble.transfer import Interpolate, Mixup, Munge, Noise
+
+X, y = make_moons(150, noise=0.15, random_state=0)
+X_test, y_test = make_moons(4000, noise=0.15, random_state=1)
+samplers = {"Munge": Munge(), "Interpolate": Interpolate(), "Noise": Noise(), "Mixup": Mixup()}
+
+# %%
+# What they look like
+# -------------------
+figure, axes = plt.subplots(1, 4, figsize=(10.4, 2.8), layout="constrained", sharey=True)
+for ax, (name, sampler) in zip(axes, samplers.items(), strict=True):
+    made = np.asarray(sampler.sample(X, 600, 0))
+    ax.scatter(*made.T, s=4, color="C1", label="made")
+    ax.scatter(*X.T, s=6, color="C0", label="training")
+    ax.set_title(name)
+axes[0].legend(loc="lower left", fontsize="small")
+
+# %%
+# What a student learns on them
+# -----------------------------
+forest = RandomForestClassifier(100, min_samples_leaf=3, random_state=0)
+teacher = forest.fit(X, y)
+
+
+def nearness(transfer, seed):
+    """Return the student's log loss, and its agreement with the teacher."""
+    student = DistilledClassifier(forest, transfer=transfer, random_state=seed).fit(X, y)
+    proba = student.predict_proba(X_test)
+    return negative_log_likelihood(y_test, proba), np.mean(
+        student.predict(X_test) == teacher.predict(X_test)
+    )
+
+
+told = {name: [nearness(one, seed) for seed in range(2)]
+        for name, one in {"none": None, **samplers}.items()}  # fmt: skip
+for name, each in told.items():
+    loss, agree = np.mean(each, 0)
+    print(f"{name:12} log loss {loss:.3f} ± {np.std([e[0] for e in each], ddof=1):.3f}, "
+          f"agrees with the forest {agree:.1%}")  # fmt: skip
+told = negative_log_likelihood(y_test, teacher.predict_proba(X_test))
+print(f"{'the forest':12} log loss {told:.3f}")
+plt.show()
