@@ -2,7 +2,11 @@
 Where there were no rows
 ========================
 
-STORY
+One network is unsure along one line, and as sure as can be everywhere else, however far from any
+row. Ten networks agree near the rows, also about where classes overlap, and go apart where there
+were none: what they disagree about is .007 nats on average near rows and .080 more than two units
+away (seed 0). In most directions they still agree and are sure, so that disagreement finds some
+rows from elsewhere and not all.
 """
 
 import matplotlib.pyplot as plt
