@@ -2,7 +2,11 @@
 What a network sees instead of a digit
 ======================================
 
-STORY
+Augmentations alter every batch anew, labels with it where rows are mixed. An augmentation of one's
+own that only looks on shows what becomes of the first images. On digits of 8 x 8 pixels, 150 of
+them, **none helps** (two seeds): plain rows have a log loss of .30, mixed ones .40, mirrored ones
+.80, since a mirrored 2 is no 2. There are 25 epochs, few for rows that are harder to learn;
+photographs of things that may be flipped are another matter.
 """
 
 import matplotlib.pyplot as plt

@@ -2,7 +2,12 @@
 A forest in one small network
 =============================
 
-STORY
+Trees find steps along the axes at once; a network rounds them off, and needs many rows to learn
+where they are. It learns them from a forest: asked about ten times as many rows, each answered by
+trees that were not grown on it, the student has an accuracy of .897 where the same network without
+a teacher has .818 and the forest .920 (seed 0, 600 rows). In log loss it is a little ahead of its
+teacher (.466 for .475, without .534). The forest is a hundred trees; the student is one small
+network.
 """
 
 import time
@@ -22,7 +27,8 @@ X = rng.uniform(size=(4000, 10))
 y = (X[:, 0] > 0.5).astype(int) + ((X[:, 1] > 0.3) & (X[:, 2] < 0.6))
 y = np.where(rng.random(4000) < 0.1, rng.integers(0, 3, 4000), y)
 X, X_test, y, y_test = train_test_split(X, y, train_size=600, stratify=y, random_state=0)
-forest = RandomForestClassifier(100, random_state=0)
+# Leaves of ten rows: a forest that has never seen a class in a leaf would say zero.
+forest = RandomForestClassifier(100, min_samples_leaf=10, random_state=0)
 
 # %%
 # Teacher, student, and the same network without a teacher
