@@ -7,6 +7,7 @@ theirs, ``<!-- {toctree} ... -->``, and links to examples lead to the gallery (`
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -56,9 +57,9 @@ sphinx_gallery_conf = {
     "doc_module": ("skensemble",),
     "backreferences_dir": "api/examples",
     "reset_modules": ("matplotlib",),
-    "within_subsection_order": "ExampleTitleSortKey",
+    "within_subsection_order": "for_site.story_order",
     "copyfile_regex": r".*\.rst",
-    "remove_config_comments": True,
+    "capture_repr": (),
     "download_all_examples": False,
     "show_signature": False,
     "show_memory": False,
@@ -95,7 +96,21 @@ def _leave_out(app: Any, what: str, name: str, found: Any, skip: bool, options: 
     return True if module and not module.startswith("skensemble") else None
 
 
+def _link_bare_name(app: Any, env: Any, node: Any, shown: Any) -> Any:
+    """Link a name in single backticks to the one public object of that name, wherever it lives."""
+    name = node.get("reftarget", "")
+    if node.get("refdomain") != "py" or "." in name:
+        return None
+    domain = env.get_domain("py")
+    pattern = re.compile(rf"skensemble(\.[a-z_]+)?\.{re.escape(name)}")
+    found = [one for one in domain.objects if pattern.fullmatch(one)]
+    if len(found) != 1:
+        return None
+    return domain.resolve_xref(env, node["refdoc"], app.builder, "obj", found[0], node, shown)
+
+
 def setup(app: Any) -> None:
     """Connect the functions above."""
     app.connect("source-read", _read)
     app.connect("autodoc-skip-member", _leave_out)
+    app.connect("missing-reference", _link_bare_name)

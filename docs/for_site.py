@@ -2,6 +2,7 @@
 
 import posixpath
 import re
+from pathlib import Path
 
 DIRECTIVE = re.compile(r"^<!-- (\{\w[\w-]*\}.*?)-->$", re.MULTILINE | re.DOTALL)
 EXAMPLE = re.compile(r"\((?:\.\./)+examples/(plot_\w+)\.py\)")
@@ -26,3 +27,15 @@ def for_site(page: str, text: str) -> str:
     text = DIRECTIVE.sub(lambda found: f"```{found[1].rstrip()}\n```", text)
     text = EXAMPLE.sub(rf"({gallery}/\1.rst)", text)
     return text.replace("(../CHANGELOG.md)", "(changelog.md)")
+
+
+def story_order(name: str) -> int:
+    """Return where an example stands on the front page; the gallery has the same order.
+
+    Parameters
+    ----------
+    name : str
+        Its file's name.
+    """
+    front = (Path(__file__).parent / "index.md").read_text(encoding="utf-8")
+    return front.find(f"examples/{name}")

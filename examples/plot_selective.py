@@ -4,9 +4,9 @@ Leave the unsure ones to somebody else
 
 A classifier that may leave rows to somebody else should leave those that it would get wrong. The
 area below the curve says how well it knows them; less is better. Over three seeds five networks
-together do a little better than one (.0129 for .0139). What the five *disagree* about is not the
-better order (.0147), although it sounds like it: on familiar rows most errors are where classes
-overlap, and that is what the members agree to be unsure of.
+together do a little better than one (.0129 for .0139, about as much as seeds differ). What the
+five *disagree* about is not the better order (.0147), although it sounds like it: on familiar rows
+most errors are where classes overlap, and that is what the members agree to be unsure of.
 """
 
 import matplotlib.pyplot as plt

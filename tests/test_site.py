@@ -109,6 +109,12 @@ def test_the_front_page_shows_the_code_of_the_readme():
     assert f"```py\n{code[1]}```" in (DOCS / "index.md").read_text("utf-8")
 
 
+def test_the_gallery_has_the_order_of_the_front_page():
+    names = sorted((path.name for path in EXAMPLES), key=site.story_order)
+    front = (DOCS / "index.md").read_text(encoding="utf-8")
+    assert names == re.findall(r"\(\.\./examples/(plot_\w+\.py)\)", front)
+
+
 def title(path):
     """Return the title of an example and the text below it."""
     head, line, *rest = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))).splitlines()
