@@ -7,7 +7,9 @@ A page is one template, benchmarks/pages/NAME.md: Markdown with Jinja in it. Its
 the title, the paragraph below says in one sentence what was measured, for the list of pages. A
 template reads benchmarks/results/NAME.json by ``result("NAME.json")``; hardware, versions,
 commit and settings of all that it has read are written below it. A name that the JSON does not
-have is an error. Templates that start with an underscore are no pages but parts of them.
+have is an error. Templates that start with an underscore are no pages: what stands in a
+document of `DOCUMENTS` between ``<!-- from benchmarks/pages/_NAME.md -->`` and ``<!-- end -->``
+is made of them.
 
 Filters: ``x|show(".2f")`` writes a number (``x|show(".1f", 100)`` in per cent, and nothing
 where the JSON has null); ``values|pm(".2f")`` their mean ± standard deviation,
@@ -19,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -30,7 +33,9 @@ ROOT = Path(__file__).resolve().parent.parent
 TEMPLATES = ROOT / "benchmarks" / "pages"
 RESULTS = ROOT / "benchmarks" / "results"
 PAGES = ROOT / "docs" / "results"
+DOCUMENTS = (ROOT / "docs" / "index.md", ROOT / "docs" / "guide" / "when.md")
 COMMAND = "python benchmarks/results_pages.py"
+FRAGMENT = re.compile(r"(<!-- from benchmarks/pages/(_\w+\.md) -->\n).*?(<!-- end -->)", re.DOTALL)
 # Beside plain numbers and words, these keys at the top of a result say how it was run.
 SETTINGS = ("preset", "arguments", "grid")
 
@@ -183,12 +188,22 @@ def make_index(pages: Sequence[Page]) -> str:
     return head + render("index.md", pages=pages)[0]
 
 
+def fill_in(text: str) -> str:
+    """Return a document with the parts between its markers made anew."""
+
+    def replace(match: re.Match[str]) -> str:
+        return match[1] + render(match[2])[0] + match[3]
+
+    return FRAGMENT.sub(replace, text)
+
+
 def make_all() -> dict[Path, str | None]:
     """Return every file as it should be; None is one that should not be there."""
     pages = make_pages()
     wanted: dict[Path, str | None] = dict.fromkeys(PAGES.glob("*.md"))
     wanted.update({PAGES / f"{page.name}.md": page.text for page in pages})
     wanted[PAGES / "index.md"] = make_index(pages)
+    wanted.update({path: fill_in(path.read_text(encoding="utf-8")) for path in DOCUMENTS})
     return wanted
 
 

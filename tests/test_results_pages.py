@@ -63,7 +63,7 @@ def anchors(text):
 
 @pytest.mark.parametrize(
     "document",
-    [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))],
+    [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))],
     ids=lambda path: str(path.relative_to(ROOT)),
 )
 def test_links_lead_somewhere(document):

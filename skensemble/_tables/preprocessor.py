@@ -76,9 +76,9 @@ class TablePreprocessor(TransformerMixin, BaseEstimator):
     encodings_ : list of str
         What each column becomes: "scaled", "sign" (one flag of -1 and 1), "one-hot", "code" or
         "none".
-    center_, scale_ : ndarray of shape (n_features_in_,)
+    center_, scale_ : ndarray of shape (`n_features_in_`,)
         Median and scale of numbers, NaN for others. A scale of 0 marks a column of one value.
-    indicators_ : ndarray of bool of shape (n_features_in_,)
+    indicators_ : ndarray of bool of shape (`n_features_in_`,)
         Numbers of which some were missing, which have a flag.
     categories_ : list of list
         Names of each column's categories, but for "other", None last where "missing" is one.
@@ -88,7 +88,7 @@ class TablePreprocessor(TransformerMixin, BaseEstimator):
         and the "cardinalities" of the codes, a tuple.
     n_features_in_ : int
         Number of features seen in `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, where `X` had names that are strings.
 
     References

@@ -86,7 +86,7 @@ def make_labelled_gaussian(
 
     Returns
     -------
-    X : ndarray of shape (n_samples, *shape)
+    X : ndarray of shape (n_samples, ...)
         The rows.
     y : ndarray of shape (n_samples,)
         Classes.

@@ -45,7 +45,7 @@ class TeacherCommittee(ClassifierMixin, BaseEstimator):
         The fitted teachers.
     n_features_in_ : int
         Number of features seen in `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, where `X` had names that are strings.
 
     Examples

@@ -88,7 +88,7 @@ class BatchEnsembleClassifier(SingleModule, FusedMembers):
         One row an epoch.
     n_features_in_ : int
         Number of features seen in `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, where `X` had names that are strings.
 
     See Also

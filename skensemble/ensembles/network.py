@@ -84,7 +84,7 @@ class NetworkClassifier(SingleModule, BaseNetworkClassifier):
         ``refit=True`` those of the second training.
     n_features_in_ : int
         Number of features seen in `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, where `X` had names that are strings.
 
     See Also

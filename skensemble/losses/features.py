@@ -159,7 +159,7 @@ def match_size(feature: Tensor, size: tuple[int, int]) -> Tensor:
 
     Returns
     -------
-    Tensor of shape (n_members, n_samples, n_channels, *size)
+    Tensor of shape (n_members, n_samples, n_channels, height, width)
         The pooled maps.
 
     Examples

@@ -38,7 +38,7 @@ class ChannelSplit(TransformerMixin, BaseEstimator):
     ----------
     n_features_in_ : int
         Number of channels seen in `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, where `X` had names that are strings.
 
     References

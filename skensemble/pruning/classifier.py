@@ -150,7 +150,7 @@ class PrunedClassifier(BaseNetworkClassifier):
         Layers that stay whole, and why.
     n_features_in_ : int
         Number of features seen in `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, where `X` had names that are strings.
 
     See Also
