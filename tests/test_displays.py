@@ -192,6 +192,15 @@ def test_corruptions_of_tables_and_images(ensemble):
     assert display.scores["fog"][2] == Bright().score(foggy, labels)
 
 
+def test_an_infinite_loss_has_no_bar():
+    losses = {"plain": 0.5, "student": 0.4, "teacher": np.inf}
+    accuracies = dict.fromkeys(losses, 0.8)
+    display = RetentionDisplay(losses, accuracies, np.nan, (np.nan, np.nan)).plot()
+    display.figure_.canvas.draw()
+    assert [bar.get_height() for bar in display.ax_.patches] == [0.5, 0.4, 0.0]
+    assert display.ax_.texts[-1].get_text() == "80.0%, infinite loss"
+
+
 def test_retention_of_a_student_with_a_report():
     net = make_net(max_epochs=4)
     teacher = DeepEnsembleClassifier(net, 3)

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from skensemble.inspection.display import Display
+from skensemble.inspection.display import PredictionsDisplay
 from skensemble.metrics import expected_calibration_error
 from skensemble.metrics.calibration import bins_of
 from skensemble.metrics.probabilities import check_proba
 
 
-class ReliabilityDisplay(Display):
+class ReliabilityDisplay(PredictionsDisplay):
     """Accuracy of the chosen class in bins of its probability.
 
     For two classes scikit-learn's ``CalibrationDisplay`` looks at the positive one; this one looks
@@ -93,29 +93,6 @@ class ReliabilityDisplay(Display):
         sums = [np.bincount(where, one)[some] for one in (confidence, proba.argmax(1) == position)]
         confidence, accuracy = (one / count[some] for one in sums)
         return cls(confidence, accuracy, count[some], ece, name).plot(ax)
-
-    @classmethod
-    def from_estimator(cls, estimator: Any, X: Any, y: Any, **kwargs: Any) -> ReliabilityDisplay:
-        """Draw what a fitted classifier says of rows that it has not seen.
-
-        Parameters
-        ----------
-        estimator : object
-            A fitted classifier with `predict_proba`.
-        X : array-like of shape (n_samples, ...)
-            Rows.
-        y : array-like of shape (n_samples,)
-            Their labels.
-        **kwargs
-            Of `from_predictions`.
-
-        Returns
-        -------
-        ReliabilityDisplay
-            The drawn display.
-        """
-        options = {"name": type(estimator).__name__, "labels": estimator.classes_, **kwargs}
-        return cls.from_predictions(y, estimator.predict_proba(X), **options)
 
     def _columns(self) -> dict[str, Any]:
         return {"confidence": self.confidence, "accuracy": self.accuracy, "count": self.count}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Self
+from collections.abc import Callable
+from typing import Any, ClassVar, Self
 
 
 class Display(ABC):
@@ -60,3 +61,32 @@ class Display(ABC):
         import pandas as pd
 
         return pd.DataFrame(self._columns())
+
+
+class PredictionsDisplay(Display):
+    """Abstract picture of labels and predicted probabilities, which `from_predictions` draws."""
+
+    from_predictions: ClassVar[Callable[..., Any]]
+
+    @classmethod
+    def from_estimator(cls, estimator: Any, X: Any, y: Any, **kwargs: Any) -> Any:
+        """Draw what a fitted classifier says of rows that it has not seen.
+
+        Parameters
+        ----------
+        estimator : object
+            A fitted classifier with `predict_proba`.
+        X : array-like of shape (n_samples, ...)
+            Rows.
+        y : array-like of shape (n_samples,)
+            Their labels.
+        **kwargs
+            Of `from_predictions`.
+
+        Returns
+        -------
+        Display
+            The drawn display.
+        """
+        options = {"name": type(estimator).__name__, "labels": estimator.classes_, **kwargs}
+        return cls.from_predictions(y, estimator.predict_proba(X), **options)

@@ -107,8 +107,14 @@ class RetentionDisplay(Display):
 
     def _draw(self, ax: Any) -> None:
         losses = [self.losses[who] for who in _WHO]
-        bars = ax.bar(["plain network", "student", "teacher"], losses, color=["C7", "C0", "C1"])
-        ax.bar_label(bars, [f"{self.accuracies[who]:.1%}" for who in _WHO], padding=2)
+        # Of who gives zero to a true class, as forests do, the loss is infinite and has no bar.
+        heights = [loss if np.isfinite(loss) else 0.0 for loss in losses]
+        bars = ax.bar(["plain network", "student", "teacher"], heights, color=["C7", "C0", "C1"])
+        said = [
+            f"{self.accuracies[who]:.1%}" + ("" if np.isfinite(loss) else ", infinite loss")
+            for who, loss in zip(_WHO, losses, strict=True)
+        ]
+        ax.bar_label(bars, said, padding=2)
         ax.set_ylabel("log loss on rows left out, accuracy above")
         ax.margins(y=0.15)
         low, high = self.kept_interval

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from skensemble.inspection.display import Display
+from skensemble.inspection.display import PredictionsDisplay
 from skensemble.metrics import risk_coverage_curve
 
 
-class RiskCoverageDisplay(Display):
+class RiskCoverageDisplay(PredictionsDisplay):
     """Error rate among the answered rows, against the share that is answered, the surest first.
 
     Parameters
@@ -72,29 +72,6 @@ class RiskCoverageDisplay(Display):
         """
         curve = risk_coverage_curve(y_true, y_proba, score=score, labels=labels)
         return cls(curve.coverage, curve.risk, name).plot(ax)
-
-    @classmethod
-    def from_estimator(cls, estimator: Any, X: Any, y: Any, **kwargs: Any) -> RiskCoverageDisplay:
-        """Draw what a fitted classifier says of rows that it has not seen.
-
-        Parameters
-        ----------
-        estimator : object
-            A fitted classifier with `predict_proba`.
-        X : array-like of shape (n_samples, ...)
-            Rows.
-        y : array-like of shape (n_samples,)
-            Their labels.
-        **kwargs
-            Of `from_predictions`.
-
-        Returns
-        -------
-        RiskCoverageDisplay
-            The drawn display.
-        """
-        options = {"name": type(estimator).__name__, "labels": estimator.classes_, **kwargs}
-        return cls.from_predictions(y, estimator.predict_proba(X), **options)
 
     def _columns(self) -> dict[str, Any]:
         return {"coverage": self.coverage, "risk": self.risk}
