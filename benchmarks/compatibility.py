@@ -34,7 +34,6 @@ SHOWN = (
     "numpy", "scikit-learn", "skorch", "torch", "torchvision", "joblib", "safetensors", "pandas",
     "onnx", "torch-pruning", "dask", "ray",
 )  # fmt: skip
-FOR_USERS = ("plot", "onnx", "pruning", "inspect", "dask", "ray")
 OLDEST = ("plot", "pruning", "inspect", "dask", "ray")  # graphs want a newer torch than the rest
 SETTINGS = ("oldest", "newest", "bare")
 
@@ -58,10 +57,8 @@ def _name(requirement: str) -> str:
 
 def tools_of_tests(project: dict[str, Any]) -> list[str]:
     """Return what the tests need that no extra for users has."""
-    extras = dict(project["optional-dependencies"])
-    tests = extras.pop("test")
-    for_users = {_name(one) for name in FOR_USERS for one in extras[name]}
-    return [one for one in tests if _name(one) not in {"skensemble", *for_users}]
+    tests = project["optional-dependencies"]["test"]
+    return [one for one in tests if _name(one) != "skensemble"]  # by which the extras come
 
 
 def _installed(python: Path) -> dict[str, str]:
