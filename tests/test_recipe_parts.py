@@ -165,7 +165,12 @@ def test_a_net_is_written_as_it_was_read():
     )  # fmt: skip
     recipe = read_recipe(net)
     again = read_recipe(write_net(recipe))
-    assert again == replace(recipe, training=replace(recipe.training, net=again.training.net))
+    found, given = again.training, recipe.training
+    assert torch.equal(found.class_weight, given.class_weight)
+    # Python 3.13 compares dataclasses field by field, and tensors have no one answer.
+    found = replace(found, class_weight=None)
+    assert found == replace(given, net=found.net, class_weight=None)
+    assert replace(again, training=found) == replace(recipe, training=found)
 
 
 def test_fine_tuning_of_a_recipe_from_a_file_keeps_its_criterion():
