@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.exceptions import NotFittedError
-from sklearn.utils import check_array
+from sklearn.utils import check_array, check_consistent_length, column_or_1d
 
 from skensemble._arguments import as_numpy, naming
 from skensemble._private import Interval, StrOptions, validate_params
@@ -82,7 +82,10 @@ def conformity_scores(
     falling = np.take_along_axis(proba, order, 1)
     scores = falling.cumsum(1)
     if noise is not None:
-        scores -= np.asarray(noise, np.float64)[:, None] * falling
+        with naming("noise", "be one number a row"):
+            share = column_or_1d(as_numpy(noise), dtype=np.float64)
+            check_consistent_length(share, proba)
+        scores -= share[:, None] * falling
     if score == "raps":
         scores += penalty * np.maximum(0, np.arange(1, proba.shape[1] + 1) - free_ranks)
     found = np.empty_like(scores)
@@ -261,17 +264,26 @@ class ConformalSets:
         ndarray of shape (n_samples, n_classes), dtype bool
             Which classes are in the set, columns in the order of ``classes_``.
         """
-        return self._predict_folds([y_proba], coverage, y_proba)
-
-    def _predict_folds(self, folds: Sequence[Any], coverage: float, likely: Any) -> np.ndarray:
-        """Return sets from the probabilities by each fold's model; `likely` are those of all."""
-        if not hasattr(self, "_left_out"):
+        if not hasattr(self, "classes_"):
             raise NotFittedError(
                 "These ConformalSets have no rows to compare with. Call 'fit' with probabilities "
                 "of rows that the classifier was not trained on."
             )
+        with naming("y_proba", "be probabilities of shape (n_samples, n_classes)"):
+            proba = check_array(as_numpy(y_proba), dtype=np.float64)
+        if proba.shape[1] != len(self.classes_):
+            raise ValueError(
+                f"The 'y_proba' must have a column for each of the {len(self.classes_)} classes "
+                f"seen in fit. Got {proba.shape[1]}."
+            )
+        return self._predict_folds([proba], coverage, proba)
+
+    def _predict_folds(
+        self, folds: Sequence[np.ndarray], coverage: float, likely: np.ndarray
+    ) -> np.ndarray:
+        """Return sets from the probabilities by each fold's model; `likely` are those of all."""
         found = [self._scores(proba, np.random.RandomState(self._seed)) for proba in folds]
         sets = includes(found, self._left_out, self._of_class, coverage)
         if not self.allow_empty:
-            sets[np.arange(len(sets)), np.asarray(as_numpy(likely)).argmax(1)] = True
+            sets[np.arange(len(sets)), likely.argmax(1)] = True
         return sets

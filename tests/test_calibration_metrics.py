@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
+from nets import make_net, make_points
 from scipy.stats import binom, norm
 from sklearn.datasets import load_iris
 from sklearn.dummy import DummyClassifier
@@ -15,6 +16,7 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_sco
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from skensemble import NetworkClassifier, StackedGridSearchCV
 from skensemble.metrics import (
     ProbabilityScorer,
     abstention_threshold,
@@ -306,6 +308,20 @@ def test_scorers_in_a_search_are_measures_on_held_out_rows():
     assert search.cv_results_["split0_test_neg_ece"][0] == pytest.approx(expected)
     expected = coverage_at_risk(y[test], proba)
     assert search.cv_results_["split0_test_coverage_at_risk"][0] == pytest.approx(expected)
+
+
+def test_scorers_in_a_stacked_search_too():
+    X, y = make_points()
+    scoring = {name: get_scorer(name) for name in ("neg_ece", "neg_aurc", "accuracy")}
+    space = {"estimator__lr": [0.001, 0.1]}
+    settings = {"scoring": scoring, "refit": "neg_aurc", "cv": 2}
+    one = NetworkClassifier(make_net(), random_state=0)
+    stacked = StackedGridSearchCV(one, space, **settings).fit(X, y)
+    plain = GridSearchCV(one, space, **settings).fit(X, y)
+    for name in scoring:
+        key = f"mean_test_{name}"
+        np.testing.assert_allclose(stacked.cv_results_[key], plain.cv_results_[key], atol=1e-6)
+    assert stacked.best_params_ == plain.best_params_
 
 
 def test_a_fold_may_lack_a_class():

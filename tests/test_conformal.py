@@ -133,6 +133,10 @@ def test_errors():
         ConformalSets().predict(proba)
     with pytest.raises(ValueError, match="'coverage' parameter of .*predict.* Got 1"):
         ConformalSets().fit(proba, y, labels=range(4)).predict(proba, coverage=1.0)
+    with pytest.raises(ValueError, match="a column for each of the 4 classes seen in fit. Got 3"):
+        ConformalSets().fit(proba, y, labels=range(4)).predict(proba[:, :3])
+    with pytest.raises(ValueError, match="'noise' must be one number a row"):
+        conformity_scores(proba, score="aps", noise=[0.5])
     with pytest.raises(ValueError, match="y_proba has 4 columns for 3 labels"):
         ConformalSets().fit(proba, np.minimum(y, 2))
 

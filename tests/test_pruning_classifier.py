@@ -710,3 +710,15 @@ def test_surplus(accuracies, expected):
     assert surplus(*(a + 1 for a in accuracies)) == pytest.approx(expected, abs=1e-9)
     self_distilled, *rest = accuracies
     assert surplus(self_distilled + 1, *rest) == pytest.approx(expected + 1, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("augmentation", "mixup"), ("class_weight", "balanced"), ("precision", "bf16")],
+)
+def test_what_the_prototype_of_a_lesson_cannot_say_is_refused(name, value):
+    lesson = DistilledClassifier(**{name: value})
+    with pytest.raises(
+        ValueError, match=rf"The '{name}' of 'distill' must be None.* Got '{value}'"
+    ):
+        PrunedClassifier(net(), distill=lesson).fit(X, y)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 from nets import make_net, make_points
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -216,6 +217,18 @@ def test_a_dirichlet_student_tells_what_it_was_taught(ensemble, objective, n_stu
     expected = uncertainty_of_dirichlet(alpha).as_dict()
     for name, value in student.uncertainty(X).as_dict().items():
         np.testing.assert_array_equal(value, expected[name])
+
+
+def test_a_pruned_dirichlet_student_is_still_one(ensemble):
+    net = make_net(max_epochs=3)
+    student = DistilledClassifier(
+        ensemble, net, objective="proxy-dirichlet", alpha=1.0, random_state=0
+    ).fit(X, Y)
+    pruned = PrunedClassifier(FrozenEstimator(student), method="magnitude", keep=0.5, finetune=None)
+    pruned.fit(X, Y)
+    expected = uncertainty_of_dirichlet(pruned.pruned_.predict_concentration(X))
+    np.testing.assert_array_equal(pruned.uncertainty(X).epistemic, expected.epistemic)
+    assert (pruned.uncertainty(X).epistemic != student.uncertainty(X).epistemic).any()
 
 
 def test_one_network_has_nobody_to_disagree_with(ensemble):

@@ -61,6 +61,7 @@ from skensemble.distillation.unlabelled import add_unlabelled
 from skensemble.ensembles.batch_ensemble import BatchEnsembleClassifier
 from skensemble.ensembles.ensemble import DeepEnsembleClassifier
 from skensemble.objectives import LabelTerm, Objective
+from skensemble.objectives.base import DistributionTerm
 from skensemble.objectives.distilled import SharedWeights, WithDiversity
 from skensemble.objectives.names import read_term
 from skensemble.perturbation import read_perturbation
@@ -356,7 +357,9 @@ class TaughtClassifier(StudentClassifier):
     @property
     def _concentration(self) -> Callable[[Tensor], Tensor] | None:
         term = read_term(self.objective)
-        return term.concentration if term.is_dirichlet and shares(term, self.alpha)[1] > 0 else None
+        if isinstance(term, DistributionTerm) and shares(term, self.alpha)[1] > 0:
+            return term.concentration
+        return None
 
     @available_if(_predicts_dirichlet)
     def predict_concentration(self, X: Any) -> np.ndarray:
@@ -373,7 +376,8 @@ class TaughtClassifier(StudentClassifier):
             Their parameters: positive, with ``predict_proba`` as their share of the sum, and a
             sum that is the larger the less the teacher's members differ.
         """
-        return self._collect(X, read_term(self.objective).concentration, axis=1)
+        concentration: Any = self._concentration  # which is why there is this method
+        return self._collect(X, concentration, axis=1)
 
     def _with_recipe(self, change: Callable[[Recipe], Recipe]) -> Any:
         if self.teacher is not None:

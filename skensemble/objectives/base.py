@@ -245,8 +245,6 @@ class Term(Parameters, Mergeable, ABC):
         name of the student's layer. A field `layers` says which.
     reads_logits : bool
         Whether a student of this term predicts by `log_proba` instead of a softmax.
-    is_dirichlet : bool
-        Whether a student of this term predicts distributions of probabilities, by `concentration`.
     follows_progress : bool
         Whether the term changes over the epochs: ``batch.progress`` then goes from 0 in the
         first to 1 in the last, and is 1 on held-out rows.
@@ -265,7 +263,6 @@ class Term(Parameters, Mergeable, ABC):
 
     uses_layers: ClassVar[bool] = False
     reads_logits: ClassVar[bool] = False
-    is_dirichlet: ClassVar[bool] = False
     follows_progress: ClassVar[bool] = False
     targets_of_members: ClassVar[bool] = False
 
@@ -309,6 +306,10 @@ class Term(Parameters, Mergeable, ABC):
         """Turn logits of a trained student into log-probabilities."""
         return logits.log_softmax(-1)
 
+
+class DistributionTerm(Term):
+    """Abstract term whose students predict distributions of probabilities: Dirichlets."""
+
+    @abstractmethod
     def concentration(self, logits: Tensor) -> Tensor:
         """Turn logits of a trained student into the parameters of its Dirichlets."""
-        raise NotImplementedError(f"The students of a {type(self).__name__} predict no Dirichlet.")

@@ -17,7 +17,7 @@ from skensemble import losses
 from skensemble._data.batches import Batch
 from skensemble._private import Interval, StrOptions
 from skensemble.losses.distributions import bounded_exp
-from skensemble.objectives.base import Term, as_like
+from skensemble.objectives.base import DistributionTerm, Term, as_like
 
 POSITIVE = Interval(numbers.Real, 0, None, closed="neither")
 WEIGHT = Interval(numbers.Real, 0, None, closed="left")
@@ -211,7 +211,7 @@ class AdaptiveTerm(Term):
 
 
 @dataclass(frozen=True, eq=False)
-class DirichletTerm(Term):
+class DirichletTerm(DistributionTerm):
     """EnD²: likelihood of the teachers' probabilities under the student's Dirichlet.
 
     The temperature stays where it is for the first half of the epochs and then goes to 1
@@ -234,7 +234,6 @@ class DirichletTerm(Term):
 
     scalars: ClassVar[tuple[str, ...]] = ("temperature",)
     follows_progress: ClassVar[bool] = True
-    is_dirichlet: ClassVar[bool] = True
     _parameter_constraints: ClassVar[dict[str, Any]] = {"temperature": [POSITIVE, None]}
 
     def targets(self, teacher: Tensor) -> dict[str, Tensor]:
@@ -252,7 +251,7 @@ class DirichletTerm(Term):
 
 
 @dataclass(frozen=True, eq=False)
-class ProxyDirichletTerm(Term):
+class ProxyDirichletTerm(DistributionTerm):
     """Proxy-EnD²: KL divergence from the Dirichlet that fits the teachers best.
 
     Ryabinin, Malinin and Gales (2021).
@@ -272,7 +271,6 @@ class ProxyDirichletTerm(Term):
     reverse: bool = True
 
     reads_logits: ClassVar[bool] = True
-    is_dirichlet: ClassVar[bool] = True
     _parameter_constraints: ClassVar[dict[str, Any]] = {"reverse": ["boolean"]}
 
     def targets(self, teacher: Tensor) -> dict[str, Tensor]:

@@ -337,6 +337,12 @@ class PrunedClassifier(BaseNetworkClassifier):
                 "The student of 'distill' is the network that is pruned, so its 'student' must be "
                 f"None and its 'n_students' 1. Got {one.student!r} and {one.n_students}."
             )
+        for name in ("augmentation", "class_weight", "precision"):
+            if one is not None and getattr(one, name) is not None:
+                raise ValueError(
+                    f"The {name!r} of 'distill' must be None, since the estimator's, or that of "
+                    f"PrunedClassifier, is used. Got {getattr(one, name)!r}."
+                )
 
     def _settings(self) -> PruningSettings:
         return PruningSettings(
