@@ -9,6 +9,7 @@ the figure printed is the median of these pairs.
 
 from __future__ import annotations
 
+import argparse
 import gc
 import hashlib
 import json
@@ -22,6 +23,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -29,6 +31,7 @@ from typing import Any, NamedTuple
 
 import joblib
 import torch
+from scipy import stats
 
 
 class Run(NamedTuple):
@@ -213,6 +216,41 @@ def _commit(folder: Path) -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return found.stdout.strip()
+
+
+def preset_parser(doc: str, presets: Mapping[str, Any], name: str) -> argparse.ArgumentParser:
+    """Return the arguments of a script that has presets, on images or on noise."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    results = Path(__file__).resolve().parent / "results"
+    parser.add_argument("--data", type=Path, help="npz of CIFAR-10 or CIFAR-100")
+    parser.add_argument("--preset", choices=tuple(presets), default="cpu")
+    parser.add_argument("--quick", action="store_true", help="the preset quick, on noise")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--seeds", type=int, help="other than the preset's")
+    parser.add_argument("--work", type=Path, default=Path(name))
+    parser.add_argument("--out", type=Path, default=results / f"{name}.json")
+    return parser
+
+
+def read_preset(
+    parser: argparse.ArgumentParser, presets: Mapping[str, Any]
+) -> tuple[argparse.Namespace, Any]:
+    """Return the arguments and the preset that they name, with as many seeds as they say."""
+    args = parser.parse_args()
+    args.preset = "quick" if args.quick else args.preset
+    if args.data is None and args.preset != "quick":
+        parser.error("--data is needed for this preset")
+    preset = presets[args.preset]
+    return args, preset if args.seeds is None else replace(preset, seeds=args.seeds)
+
+
+def interval(values: Sequence[float]) -> dict[str, float]:
+    """Return the mean over seeds and the half width of its 95 % interval, of a t distribution."""
+    mean = statistics.fmean(values) if values else math.nan
+    half = math.nan
+    if len(values) > 1:
+        half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
+    return {"mean": mean, "half_width": half}
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -7,13 +7,12 @@ which the first source tells them: 1 to 3 of kernels, 4 to 7 of networks.
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from scipy import stats
+from _bench import interval
 
 Row = dict[str, float]
 VIEWS = "Allen-Zhu and Li 2023"
@@ -56,10 +55,7 @@ class Claim:
 def judge_effect(effect: Effect, rows: Sequence[Row]) -> dict[str, Any]:
     """Return mean, 95 % interval, and where it lies: "right", "wrong" or "open"."""
     values = [sum(w * row[column] for column, w in effect.weights.items()) for row in rows]
-    mean = statistics.fmean(values) if values else math.nan
-    half = math.nan
-    if len(values) > 1:
-        half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
+    mean, half = interval(values).values()
     beyond_by = (mean - effect.threshold) * (1 if effect.side == "above" else -1)
     lies = "right" if beyond_by > half else "wrong" if -beyond_by > half else "open"
     return asdict(effect) | {"values": values, "mean": mean, "half_width": half, "lies": lies}

@@ -25,9 +25,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _bench import print_machine, provenance, write_json
+from _bench import interval, print_machine, provenance, write_json
 from _tables import load_table, outer_split
-from scipy import stats
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from skensemble import DeepEnsembleClassifier
@@ -126,14 +125,6 @@ def run(name: str, folders: list[Path], seed: int, **settings: Any) -> Row:
     differ = [differing(proba[half], y_test[half], proba[~half], score) for score in scores]
     found["sets that differ from MAPIE's"] = None if None in differ else sum(map(int, differ))
     return found
-
-
-def interval(values: list[float]) -> dict[str, float]:
-    """Return the mean and the half width of its 95 % interval."""
-    half = float("nan")
-    if len(values) > 1:
-        half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
-    return {"mean": statistics.fmean(values), "half_width": half}
 
 
 def summarise(rows: list[Row]) -> dict[str, Any]:

@@ -34,7 +34,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,9 +42,17 @@ from typing import Any
 import joblib
 import numpy as np
 import torch
-from _bench import print_machine, provenance, remembered, require_folder, write_json
+from _bench import (
+    interval,
+    preset_parser,
+    print_machine,
+    provenance,
+    read_preset,
+    remembered,
+    require_folder,
+    write_json,
+)
 from _images import STATISTICS, ImageNetwork, image_parts
-from scipy import stats
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
@@ -310,9 +318,9 @@ def report(
             line += f"{statistics.fmean(values):>9.3f} ± {sd:.3f}"
         gaps = [a["nll"] - b["nll"] for a, b in zip(runs, rows["KD"], strict=True)]
         if len(gaps) > 1 and name != "KD":
-            half = stats.t.ppf(0.975, len(gaps) - 1) * stats.sem(gaps)
-            line += f"   {statistics.fmean(gaps):+.3f} ± {half:.3f}"
-            found[name]["nll_minus_kd"] = {"mean": statistics.fmean(gaps), "half_width": half}
+            apart = interval(gaps)
+            line += f"   {apart['mean']:+.3f} ± {apart['half_width']:.3f}"
+            found[name]["nll_minus_kd"] = apart
         print(line)
         told = source.get(name)
         if told is not None:
@@ -324,24 +332,10 @@ def report(
 
 def main() -> None:
     """Run a preset."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    here = Path(__file__).resolve().parent / "results"
-    parser.add_argument("--data", type=Path, help="npz of CIFAR-10 or CIFAR-100")
-    parser.add_argument("--preset", choices=("cpu", "paper", "quick"), default="cpu")
-    parser.add_argument("--quick", action="store_true", help="the preset quick, on noise")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--seeds", type=int, help="other than the preset's")
-    parser.add_argument("--work", type=Path, default=Path("ensemble_distillation"))
-    parser.add_argument("--out", type=Path, default=here / "ensemble_distillation.json")
-    args = parser.parse_args()
-    args.preset = "quick" if args.quick else args.preset
-    if args.data is None and args.preset != "quick":
-        parser.error("--data is needed for this preset")
+    parser = preset_parser(__doc__, PRESETS, "ensemble_distillation")
+    args, preset = read_preset(parser, PRESETS)
     facts = provenance(__file__, PACKAGES)
     print_machine(facts)
-    preset = PRESETS[args.preset]
-    if args.seeds is not None:
-        preset = replace(preset, seeds=args.seeds)
     rows, n_classes = run(args, preset)
     found = report(rows, SOURCE.get(n_classes, {}) if args.preset == "paper" else {})
     write_json(args.out, {"provenance": facts, "preset": asdict(preset), "rows": found})

@@ -29,9 +29,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from _bench import print_machine, provenance, write_json
+from _bench import interval, print_machine, provenance, write_json
 from _images import load_images
-from scipy import stats
 from sklearn.frozen import FrozenEstimator
 from torch import Tensor, nn
 
@@ -168,11 +167,7 @@ def run(args: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
 
 def gap(runs: list[dict[str, float]], a: str, b: str) -> dict[str, float]:
     """Return the mean paired difference of two columns and half of its 95 % interval."""
-    gaps = [one[a] - one[b] for one in runs]
-    half = float("nan")
-    if len(gaps) > 1:
-        half = float(stats.t.ppf(0.975, len(gaps) - 1) * stats.sem(gaps))
-    return {"mean": statistics.fmean(gaps), "half_width": half}
+    return interval([one[a] - one[b] for one in runs])
 
 
 def report(table: dict[str, list[dict[str, float]]]) -> dict[str, Any]:

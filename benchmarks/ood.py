@@ -26,9 +26,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from _bench import print_machine, provenance, write_json
+from _bench import interval, print_machine, provenance, write_json
 from _images import ImageNetwork, load_images
-from scipy import stats
 from sklearn.datasets import load_digits
 from sklearn.frozen import FrozenEstimator
 from skorch import NeuralNetClassifier
@@ -104,14 +103,6 @@ def run(pair: tuple[Any, ...], seed: int, quick: bool) -> Row:
             row[name][f"AUROC {score}"] = ood_auroc(near[score], far[score])
             row[name][f"FPR95 {score}"] = fpr_at_tpr(near[score], far[score])
     return row
-
-
-def interval(values: list[float]) -> dict[str, float]:
-    """Return the mean and the half width of its 95 % interval."""
-    half = float("nan")
-    if len(values) > 1:
-        half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
-    return {"mean": float(np.mean(values)), "half_width": half}
 
 
 def summarise(rows: list[Row]) -> dict[str, Any]:

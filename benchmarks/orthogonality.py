@@ -58,10 +58,18 @@ from typing import Any
 import joblib
 import numpy as np
 import torch
-from _bench import print_machine, provenance, remembered, require_folder, write_json
+from _bench import (
+    interval,
+    preset_parser,
+    print_machine,
+    provenance,
+    read_preset,
+    remembered,
+    require_folder,
+    write_json,
+)
 from _images import STATISTICS, image_parts, pooled
 from _orthogonality import PRESETS, SOURCE, Architecture, Preset, Pruning
-from scipy import stats
 from sklearn.frozen import FrozenEstimator
 from skorch import NeuralNetClassifier
 from skorch.callbacks import LRScheduler
@@ -382,10 +390,7 @@ def report(tables: dict[str, dict[str, list[Any]]]) -> dict[str, Any]:
                 f"{spread([row[column]['acc'] for row in seeds]):>18}" for column in columns
             )
             gains = [row_surplus(row) for row in seeds]
-            half = float("nan")
-            if len(gains) > 1:
-                half = float(stats.t.ppf(0.975, len(gains) - 1) * stats.sem(gains))
-            mean = statistics.fmean(gains)
+            mean, half = interval(gains).values()
             print(f"{name:<38}{line}  {mean:+.2f} ± {half:.2f}")
             source = SOURCE.get(name, {})
             if source:
@@ -401,37 +406,24 @@ def report(tables: dict[str, dict[str, list[Any]]]) -> dict[str, Any]:
 
 def main() -> None:
     """Run a preset."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    here = Path(__file__).resolve().parent / "results"
-    parser.add_argument("--data", type=Path, help="npz of CIFAR-10 or CIFAR-100")
-    parser.add_argument("--preset", choices=tuple(PRESETS), default="cpu")
-    parser.add_argument("--quick", action="store_true", help="the preset quick, on noise")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--seeds", type=int, help="other than the preset's")
+    parser = preset_parser(__doc__, PRESETS, "orthogonality")
     parser.add_argument("--search-weight", action="store_true", help="of the feature term, alone")
-    parser.add_argument("--work", type=Path, default=Path("orthogonality"))
-    parser.add_argument("--out", type=Path)
-    args = parser.parse_args()
-    args.preset = "quick" if args.quick else args.preset
-    if args.data is None and args.preset != "quick":
-        parser.error("--data is needed for this preset")
+    args, preset = read_preset(parser, PRESETS)
     facts = provenance(__file__, PACKAGES)
     print_machine(facts)
-    preset = PRESETS[args.preset]
-    if args.seeds is not None:
-        preset = replace(preset, seeds=args.seeds)
     about = asdict(preset)
     for one in about["architectures"]:
         one["module"] = one["module"].__name__
     data = None if args.data is None else args.data.name
     require_folder(args.work / args.preset, about | {"seeds": None, "data": data})
-    name = "orthogonality_weight" if args.search_weight else "orthogonality"
     found = (
         {"search": search_weight(args, preset)}
         if args.search_weight
         else {"tables": report(run(args, preset))}
     )
-    out = args.out or here / f"{name}.json"
+    out = args.out
+    if args.search_weight and out == parser.get_default("out"):
+        out = out.with_stem("orthogonality_weight")
     write_json(out, {"provenance": facts, "preset": about, **found})
 
 

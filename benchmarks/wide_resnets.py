@@ -33,7 +33,7 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,15 @@ from typing import Any
 import joblib
 import numpy as np
 import torch
-from _bench import print_machine, provenance, remembered, require_folder, write_json
+from _bench import (
+    preset_parser,
+    print_machine,
+    provenance,
+    read_preset,
+    remembered,
+    require_folder,
+    write_json,
+)
 from _images import STATISTICS, image_parts, pooled
 from sklearn.frozen import FrozenEstimator
 from skorch import NeuralNetClassifier
@@ -244,24 +252,10 @@ def report(
 
 def main() -> None:
     """Run a preset."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    here = Path(__file__).resolve().parent / "results"
-    parser.add_argument("--data", type=Path, help="npz of CIFAR-10 or CIFAR-100")
-    parser.add_argument("--preset", choices=tuple(PRESETS), default="cpu")
-    parser.add_argument("--quick", action="store_true", help="the preset quick, on noise")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--seeds", type=int, help="other than the preset's")
-    parser.add_argument("--work", type=Path, default=Path("wide_resnets"))
-    parser.add_argument("--out", type=Path, default=here / "wide_resnets.json")
-    args = parser.parse_args()
-    args.preset = "quick" if args.quick else args.preset
-    if args.data is None and args.preset != "quick":
-        parser.error("--data is needed for this preset")
+    parser = preset_parser(__doc__, PRESETS, "wide_resnets")
+    args, preset = read_preset(parser, PRESETS)
     facts = provenance(__file__, PACKAGES)
     print_machine(facts)
-    preset = PRESETS[args.preset]
-    if args.seeds is not None:
-        preset = replace(preset, seeds=args.seeds)
     rows, n_classes = run(args, preset)
     found = report(rows, SOURCE.get(n_classes, {}))
     write_json(args.out, {"provenance": facts, "preset": asdict(preset), "rows": found})
