@@ -8,6 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 from sklearn.base import _fit_context as fit_context
+
+# Experimental: scikit-learn's own way to them is a switch that users see.
+from sklearn.model_selection._search_successive_halving import (
+    HalvingGridSearchCV,
+    HalvingRandomSearchCV,
+)
 from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
@@ -28,6 +34,8 @@ from sklearn.utils.validation import (
 )
 
 __all__ = [
+    "HalvingGridSearchCV",
+    "HalvingRandomSearchCV",
     "HasMethods",
     "Interval",
     "Options",

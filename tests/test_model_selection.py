@@ -1,6 +1,8 @@
 """Stacked searches find what scikit-learn's own find."""
 
 import pickle
+from functools import partial
+from pickle import PicklingError
 
 import joblib
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 from nets import ResidualMLP, make_net, weights_of
 from scipy.stats import loguniform
 from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import make_classification
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import FitFailedWarning
@@ -496,12 +499,13 @@ def test_bad_candidates_and_bad_data_fail_as_in_grid_search():
 
 def test_other_estimators_are_searched_one_by_one_and_it_is_said(capsys):
     X, y = data()
-    pipe = make_pipeline(StandardScaler(), student())
-    grid = {"distilledclassifier__alpha": [0.5, 1.0]}
-    theirs = GridSearchCV(pipe, grid, cv=3).fit(X, y)
-    ours = StackedGridSearchCV(pipe, grid, cv=3, verbose=1).fit(X, y)
+    calibrated = CalibratedClassifierCV(student(), cv=2)
+    grid = {"estimator__alpha": [0.5, 1.0]}
+    theirs = GridSearchCV(calibrated, grid, cv=3).fit(X, y)
+    ours = StackedGridSearchCV(calibrated, grid, cv=3, verbose=1).fit(X, y)
     assert_equal_results(theirs, ours, atol=0)
-    assert "Pipeline is not an estimator of skensemble" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "CalibratedClassifierCV is not an estimator of skensemble" in said
 
 
 def test_it_says_what_it_trained(capsys):
@@ -549,12 +553,13 @@ def test_prepared_fits_are_found_by_parameters_and_rows_in_any_order():
     for name, (one, given) in made.items():
         prepared.add((estimator_key(one), rows_key(given)), name, None)
     one, given = made[1, 5]
-    assert prepared.take(one, Given(X[5:] + 1, y[5:])) is None
-    assert prepared.take(one, Given(X[5:], y[5:], np.ones(15))) is None
-    assert prepared.take(clone(one).set_params(estimator__lr=0.3), given) is None
+    assert prepared.take(one, partial(rows_key, Given(X[5:] + 1, y[5:]))) is None
+    assert prepared.take(one, partial(rows_key, Given(X[5:], y[5:], np.ones(15)))) is None
+    assert prepared.take(clone(one).set_params(estimator__lr=0.3), partial(rows_key, given)) is None
     for name, (one, given) in reversed(made.items()):
-        assert prepared.take(clone(one), given) == (name, None)
-    assert prepared.take(one, given) is None
+        rows = partial(rows_key, given)
+        assert prepared.take(clone(one), rows) == (name, None)
+    assert prepared.take(one, rows) is None
 
 
 def test_folds_of_equal_labels_are_told_apart_by_their_rows(trainings):
@@ -599,12 +604,29 @@ def test_candidates_of_any_parameters_are_trained_once(trainings, kind):
     assert_equal_results(GridSearchCV(one, grid, cv=3).fit(X, y), ours, 1e-5)
 
 
-def test_candidates_that_have_no_key_are_fitted_one_by_one(capsys):
+class HalfOfThree:
+    """A function that cannot be pickled."""
+
+    def __call__(self, x):
+        return x[:, :3] * 0.5
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def __reduce__(self):
+        raise PicklingError("not me")
+
+
+@pytest.mark.parametrize(
+    ("by", "told"),
+    [(lambda x: x[:, :3] * 0.5, "2 candidates on"), (HalfOfThree(), "one by one because of")],
+)
+def test_candidates_that_have_no_key_are_fitted_one_by_one(capsys, by, told):
     X, y = data(dtype=np.float32)
-    net = make_net(Shift, module__by=lambda x: x[:, :3] * 0.5)
+    net = make_net(Shift, module__by=by)
     one, grid = NetworkClassifier(net, random_state=0), {"estimator__lr": [0.01, 0.1]}
     both(one, grid, X, y, verbose=1)
-    assert "one by one because of PicklingError" in capsys.readouterr().out
+    assert told in capsys.readouterr().out
 
 
 class Noting(NetworkClassifier):

@@ -56,6 +56,8 @@ class TrainingData(RowTables):
         Sample weights.
     table : Tensor of shape (n_members or 1, 1), dtype int64
         Which table each member reads.
+    starts : tuple of int
+        Where the rows of each member's own data begin.
     targets, layers, labelled, teacher_diversity : Tensor of shape (n_tables, n_samples, ...)
         See `RowTables`.
     """
@@ -64,33 +66,45 @@ class TrainingData(RowTables):
     y: Tensor
     weight: Tensor | None
     table: Tensor
+    starts: tuple[int, ...]
 
     @classmethod
     def gather(
         cls, data: Sequence[FitData], dtype: torch.dtype, device: str | torch.device
     ) -> TrainingData:
-        """Join the data of members; equal weights and tables are kept once."""
-        tables: dict[tuple[int, ...], int] = {}
-        kept: list[FitData] = []
-        table = []
-        for one in data:
-            key = (id(one.weight), *(id(values) for values in one.tables().values()))
-            if key not in tables:
-                tables[key] = len(kept)
-                kept.append(one)
-            table.append(tables[key])
-        first = data[0]
+        """Join the data of members; what several of them share is kept once.
 
-        def stack(*arrays: Any) -> Tensor:
-            tensor = torch.from_numpy(np.stack(arrays))
+        Rows of different arrays stand below each other, with all that belongs to them. Where the
+        rows are the same and only weights or tables differ, the rows are kept once.
+        """
+        own: dict[tuple[int, ...], int] = {}
+        kept: list[FitData] = []
+        places = []
+        for one in data:
+            key = tuple(map(id, (one.X, one.y, one.weight, *one.tables().values())))
+            if key not in own:
+                own[key] = len(kept)
+                kept.append(one)
+            places.append(own[key])
+        first, *others = kept
+        below = any(one.X is not first.X or one.y is not first.y for one in others)
+        begins = np.cumsum([0, *(len(one.y) if below else 0 for one in kept)])
+
+        def join(*arrays: Any) -> Tensor:
+            tensor = torch.from_numpy(np.concatenate(arrays)[None] if below else np.stack(arrays))
             return tensor.to(device, dtype if tensor.is_floating_point() else None)
 
+        X, y = (
+            np.concatenate([getattr(one, name) for one in kept]) if below else getattr(first, name)
+            for name in ("X", "y")
+        )
         return cls(
-            Rows(first.X, dtype, device),
-            torch.from_numpy(first.y.copy()).to(device),
-            None if first.weight is None else stack(*(one.weight for one in kept)),
-            torch.tensor(table if len(kept) > 1 else [0], device=device).unsqueeze(1),
-            **first.map_tables(stack, *kept[1:]),
+            Rows(X, dtype, device),
+            torch.from_numpy(y if below else y.copy()).to(device),
+            None if first.weight is None else join(*(one.weight for one in kept)),
+            torch.tensor([0] if below or not others else places, device=device).unsqueeze(1),
+            tuple(int(begins[at]) for at in places),
+            **first.map_tables(join, *others),
         )
 
     def __len__(self) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
 
+import numpy as np
 from joblib.hashing import NumpyHasher
 
 from skensemble._data.rows import FitData
@@ -15,6 +16,8 @@ from skensemble._recipes.recipe import Recipe
 from skensemble.objectives import Objective
 
 SAMPLE_ROWS = 4
+# Rows of different arrays train in one stack where none of them is larger: they are copied.
+_JOINED_BYTES = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -49,10 +52,18 @@ class Member:
             recipe_key(recipe),
             rate_key(recipe.training),
             self.objective.key(),
-            (id(data.X), id(data.y), len(data.rows), data.weight is None),
-            tuple((name, values.shape) for name, values in data.tables().items()),
-            None if valid is None else (id(valid.X), id(valid.y), len(valid.rows)),
+            (_rows_key(data), data.weight is None),
+            tuple((name, values.shape[1:]) for name, values in data.tables().items()),
+            None if valid is None else _rows_key(valid),
         )
+
+
+def _rows_key(data: FitData) -> Any:
+    """Return what rows of two members must share: their number, and how they can be joined."""
+    X = data.X
+    if type(X) is np.ndarray and X.nbytes <= _JOINED_BYTES:
+        return len(data.rows), X.shape[1:], X.dtype
+    return len(data.rows), id(X), id(data.y)
 
 
 def recipe_key(recipe: Recipe) -> str:

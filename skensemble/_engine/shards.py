@@ -134,7 +134,7 @@ def _train(
     # Without shuffling, members with the same rows see the same batches: one copy will do.
     rows = members[0].data.rows
     alike = not recipe.training.shuffle and all(member.data.rows is rows for member in members)
-    train = Split(data, _index([member.data for member in members], shared or alike))
+    train = Split(data, _index([member.data for member in members], data, shared or alike))
     held_out = _held_out(members, recipe, shared)
     draws = job.plan.draws and isinstance(stack, LoopStack)
     seed = purpose_seed(members[0].seed, Purpose.FORWARD)
@@ -208,12 +208,14 @@ def _held_out(members: list[Member], recipe: Recipe, shared: bool) -> Split | No
         return None
     same = all(one.rows is held_out[0].rows and not one.tables() for one in held_out)
     data = TrainingData.gather(held_out, recipe.dtype, recipe.training.device)
-    return Split(data, _index(held_out, shared or same))
+    return Split(data, _index(held_out, data, shared or same))
 
 
-def _index(data: list[FitData], shared: bool) -> torch.Tensor:
-    """Return the rows of each member, or one row of them where all see the same."""
-    return torch.stack([torch.from_numpy(one.rows.copy()) for one in data[: 1 if shared else None]])
+def _index(own: list[FitData], data: TrainingData, shared: bool) -> torch.Tensor:
+    """Return the rows of each member in the joined data, or one row where all see the same."""
+    starts = data.starts[:1] if shared and len(set(data.starts)) == 1 else data.starts
+    rows = [torch.from_numpy(one.rows + start) for one, start in zip(own, starts, strict=False)]
+    return torch.stack(rows)
 
 
 def _orders(job: Job, members: list[Member]) -> list[torch.Generator]:

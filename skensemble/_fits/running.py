@@ -24,7 +24,7 @@ from skensemble._engine.training import Training
 from skensemble._fits.callbacks import told_of
 from skensemble._fits.checkpointed import checkpointed
 from skensemble._fits.given import Given, Steps
-from skensemble._fits.prepared import take_over
+from skensemble._fits.prepared import rows_key, take_over
 from skensemble._fits.subfit import Subfit, Subfits
 from skensemble._private import is_inside
 
@@ -37,7 +37,7 @@ def fit_alone(estimator: Any, given: Given) -> None:
     """
     start = time.perf_counter()
     with told_of(estimator, given):
-        if take_over(estimator, given):
+        if take_over(estimator, lambda: rows_key(given)):
             return
         # In a search of scikit-learn's there are many, of which none is to stay.
         verbose, leave = getattr(estimator, "verbose", 0), not is_inside(estimator)

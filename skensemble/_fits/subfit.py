@@ -56,8 +56,9 @@ class Subfit:
 
     def key(self) -> Any:
         """Return what is equal for fits that would give the same estimator."""
-        parts = (self.estimator, self.given.rows, self.given.sample_weight)
-        return tuple(joblib.hash(part) for part in parts)
+        given = self.given
+        parts = (self.estimator, given.rows, given.sample_weight)
+        return id(given.X), id(given.y), *map(joblib.hash, parts)
 
     def parts(self) -> list[Subfit]:
         """Return the fits that are wanted, here itself alone."""
