@@ -38,6 +38,7 @@ import sklearn.model_selection
 from _bench import print_machine, provenance, write_json
 
 import skensemble.model_selection as ours
+import skensemble.model_selection.search as stacked
 
 PACKAGES = ("scikit-learn", "torch", "numpy", "pytest", "skensemble")
 MODULE = "sklearn.model_selection.tests.test_search"
@@ -71,7 +72,7 @@ def take_places(contender: str) -> Counter[str]:
     fits: Counter[str] = Counter()
     if contender == "scikit-learn":
         return fits
-    search: Any = ours._StackedSearch
+    search: Any = stacked.StackedSearch
     plain = search.fit
 
     def fit(self: Any, *args: Any, **params: Any) -> Any:
@@ -81,8 +82,7 @@ def take_places(contender: str) -> Counter[str]:
     search.fit = fit
     if contender == "ours, stacking":
         search._can_stack = lambda self: True
-        search._make_fits = lambda self, *args: []
-        ours.check_y = lambda y, estimator: y
+        search._require_rows = lambda self, X, y: None
     places: Any = sklearn.model_selection
     places.GridSearchCV = ours.StackedGridSearchCV
     places.RandomizedSearchCV = ours.StackedRandomizedSearchCV

@@ -19,7 +19,6 @@ from sklearn.utils.validation import _num_samples
 
 from skensemble._arguments import as_numpy, naming
 from skensemble._base.checks import ROWS
-from skensemble._base.classifier import BaseNetworkClassifier
 from skensemble._engine.bar import Bar, bar_shown, tell
 from skensemble._fits.given import Steps
 from skensemble._fits.prepared import asking, estimator_key, offered
@@ -128,8 +127,8 @@ class StackedSearch:
         """
         search: Any = self
         estimator = search.estimator
-        ours = isinstance(estimator, BaseNetworkClassifier)
-        with nullcontext(estimator) if ours else asking(estimator) as search.estimator:
+        asks = type(estimator) is Pipeline
+        with asking(estimator) if asks else nullcontext(estimator) as search.estimator:
             try:
                 yield
             finally:
@@ -293,8 +292,8 @@ class StackedSearch:
         """Return a candidate, or None if it cannot be one."""
         made = [clone(unset).set_params(**clone(parameters, safe=False)) for _ in range(n_folds)]
         if self.error_score == "raise":  # type: ignore[attr-defined]
-            for one in made:
-                one._validate_params()
+            for network in filter(None, map(network_of, made)):
+                network._validate_params()
         return as_candidate(number, made, f"the candidate {parameters}", self._say)
 
     def _say(self, what: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,6 +14,7 @@ from joblib import parallel_config
 from sklearn import model_selection
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import GridSearchCV, check_cv
+from sklearn.pipeline import Pipeline
 from sklearn.utils import indexable
 from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import _num_samples
@@ -272,11 +273,12 @@ def _trained(
 
     Whatever cannot be, scikit-learn is left to find out.
     """
-    if network_of(estimator) is None:
+    network = network_of(estimator)
+    if network is None:
         yield _Ready(estimator, cv, n_jobs)
         return
     if error_score == "raise":
-        clone(estimator)._validate_params()
+        clone(network)._validate_params()
     say = partial(tell, "cross-validation") if verbose else _say_nothing
     start = time.perf_counter()
     passed = dict(params or {}) | ({} if groups is None else {"groups": groups})
@@ -297,7 +299,8 @@ def _trained(
         return
     say(f"{trained.n_fits} folds in {time.perf_counter() - start:.1f} s")
     # Workers would not find what was trained here.
-    with parallel_config("sequential"), offered(trained.prepared), asking(estimator) as one:
+    asks = asking(estimator) if type(estimator) is Pipeline else nullcontext(estimator)
+    with parallel_config("sequential"), offered(trained.prepared), asks as one:
         yield _Ready(one, cv, None, trained.seconds[0])
 
 
