@@ -7,6 +7,8 @@ a setting is fitted some hundred times.
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 from skorch import NeuralNetClassifier
 
@@ -24,6 +26,7 @@ from skensemble import (
     TeacherCommittee,
 )
 from skensemble.augmentation import MixUp
+from skensemble.model_selection import StackedHalvingGridSearchCV, StackedHalvingRandomSearchCV
 from skensemble.nn import MLP
 from skensemble.ntk import NTKFeatures
 from skensemble.perturbation import TDivSDiv
@@ -109,6 +112,12 @@ ESTIMATORS: list[BaseEstimator] = [
         cv=2,
         error_score="raise",
     ),
+    StackedGridSearchCV(
+        make_pipeline(StandardScaler(), NetworkClassifier(cheap_net(), random_state=0)),
+        {"networkclassifier__estimator__lr": [0.02, 0.03]},
+        cv=2,
+        error_score="raise",
+    ),
     StackedRandomizedSearchCV(
         NetworkClassifier(cheap_net(), random_state=0),
         {"estimator__lr": [0.02, 0.03]},
@@ -116,11 +125,32 @@ ESTIMATORS: list[BaseEstimator] = [
         cv=2,
         error_score="raise",
     ),
+    StackedHalvingGridSearchCV(
+        NetworkClassifier(cheap_net(), random_state=0),
+        {"estimator__lr": [0.02, 0.03]},
+        cv=2,
+        resource="estimator__max_epochs",
+        max_resources=4,
+        min_resources=2,
+        factor=2,
+        error_score="raise",
+    ),
+    StackedHalvingRandomSearchCV(
+        NetworkClassifier(cheap_net(), random_state=0),
+        {"estimator__lr": [0.02, 0.03]},
+        n_candidates=2,
+        cv=2,
+        resource="estimator__max_epochs",
+        max_resources=4,
+        min_resources=2,
+        factor=2,
+        error_score="raise",
+    ),
 ]
 
 
 def public_estimators() -> list[type]:
     """Return the estimator classes that the package exports."""
-    modules = (skensemble, skensemble.ntk, skensemble.preprocessing)
+    modules = (skensemble, skensemble.model_selection, skensemble.ntk, skensemble.preprocessing)
     names = [getattr(module, name) for module in modules for name in module.__all__]
     return [obj for obj in names if isinstance(obj, type) and issubclass(obj, BaseEstimator)]

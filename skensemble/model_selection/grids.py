@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 
 from skensemble._records.folder import CHECKPOINT
-from skensemble._seeding import as_random_state
 from skensemble.model_selection.search import StackedSearch
 
 
@@ -170,14 +168,3 @@ class StackedRandomizedSearchCV(StackedSearch, RandomizedSearchCV):
             return_train_score=return_train_score,
         )
         self.checkpoint = checkpoint
-
-    def _run_search(self, evaluate_candidates: Callable[..., Any], *, callback_ctx: Any) -> None:
-        """Draw candidates, and not from NumPy's global generator where there is no seed."""
-        search: Any = self
-        before = search.random_state
-        if before is None:
-            search.random_state = as_random_state(None)
-        try:
-            super()._run_search(evaluate_candidates, callback_ctx=callback_ctx)
-        finally:
-            search.random_state = before

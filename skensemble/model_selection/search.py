@@ -26,6 +26,7 @@ from skensemble._fits.running import Outcome, fit_together
 from skensemble._private import check_y, is_inside
 from skensemble._records.fingerprint import data_of, told
 from skensemble._records.folder import opened
+from skensemble._seeding import as_random_state
 from skensemble.model_selection.candidates import (
     Candidate,
     FixedFolds,
@@ -231,7 +232,21 @@ class StackedSearch:
             return super()._get_scorers()  # type: ignore[misc]
 
     def _run_search(self, evaluate_candidates: Callable[..., Any], *, callback_ctx: Any) -> None:
-        """Train the candidates, then let scikit-learn evaluate them."""
+        """Train the candidates, then let scikit-learn evaluate them.
+
+        Without a seed nothing is drawn from NumPy's global generator.
+        """
+        own: Any = self
+        seed = getattr(own, "random_state", 0)
+        if seed is None:
+            own.random_state = as_random_state(None)
+        try:
+            self._run_stacked(evaluate_candidates, callback_ctx)
+        finally:
+            if seed is None:
+                own.random_state = None
+
+    def _run_stacked(self, evaluate_candidates: Callable[..., Any], callback_ctx: Any) -> None:
         search: Any = super()
         under_way = _under_way.get()
         if under_way is None:
