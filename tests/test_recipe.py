@@ -37,6 +37,7 @@ from skensemble import BatchEnsembleClassifier, DeepEnsembleClassifier, NetworkC
 from skensemble._engine.graph_stack import GraphStack
 from skensemble._engine.net import StackNet
 from skensemble._engine.stacks import LoopStack
+from skensemble._recipes.checking import device_of
 from skensemble._recipes.reading import read_recipe
 from skensemble.nn import MLP, CifarResNet
 
@@ -693,3 +694,20 @@ def test_rank_1_members_want_groups_of_parameters():
     X, y = make_points()
     with pytest.raises(ValueError, match="must take groups of parameters. Got 'LBFGS'"):
         BatchEnsembleClassifier(make_net(optimizer=torch.optim.LBFGS), 2).fit(X, y)
+
+
+@pytest.mark.parametrize(("there", "device"), [(True, "cuda"), (False, "cpu")])
+def test_a_device_that_is_left_to_us(monkeypatch, there, device):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    assert device_of(make_net(device="auto")) == device
+
+
+def test_a_network_of_any_device_trains():
+    X, y = load_iris(return_X_y=True)
+    chosen, plain = (
+        NetworkClassifier(make_net(max_epochs=1, device=device), random_state=0).fit(X, y)
+        for device in ("auto", "cpu")
+    )
+    if not torch.cuda.is_available():
+        np.testing.assert_array_equal(chosen.predict_proba(X), plain.predict_proba(X))
+    assert next(chosen.module_.parameters()).device.type in ("cuda", "cpu")

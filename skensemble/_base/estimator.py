@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, clone
 from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import Tags, _safe_indexing
@@ -33,6 +34,7 @@ from skensemble._base.checks import (
 from skensemble._base.costs import cost_of
 from skensemble._base.states import from_state, innermost, params_of, plain_params, to_state
 from skensemble._data.rows import Rows
+from skensemble._data.sparse import SparseRows
 from skensemble._files.checks import Check, partial
 from skensemble._files.format import State
 from skensemble._files.recipes import is_ours
@@ -108,7 +110,10 @@ class BaseNetworks(CallbackSupportMixin, BaseEstimator, ABC):
             in_shape = self._recipe.in_shape
             if self._is_fine(X):
                 return X
-        if is_store(X):
+        if issparse(X):
+            kinds = [np.float64, np.float32]
+            X = SparseRows(validate_data(self, X, reset=reset, accept_sparse="csr", dtype=kinds))
+        elif is_store(X):
             X = check_store(X)
             if reset:
                 self.n_features_in_ = int(X.shape[1])
@@ -255,8 +260,9 @@ class BaseNetworks(CallbackSupportMixin, BaseEstimator, ABC):
         return sum(getattr(network, "n_members", 1) for network in self._networks())
 
     def __sklearn_tags__(self) -> Tags:
-        """Say that raw tables are taken where no recipe is given."""
+        """Say that sparse rows are taken, and raw tables where no recipe is given."""
         tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
         if self._chooses and innermost(self) is None:
             takes = tags.input_tags
             takes.allow_nan = takes.string = takes.categorical = True

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from skensemble._data.rows import FitData, Rows
+from skensemble._data.sparse import below as stacked
 from skensemble._data.tables import RowTables
 
 
@@ -94,13 +95,11 @@ class TrainingData(RowTables):
             tensor = torch.from_numpy(np.concatenate(arrays)[None] if below else np.stack(arrays))
             return tensor.to(device, dtype if tensor.is_floating_point() else None)
 
-        X, y = (
-            np.concatenate([getattr(one, name) for one in kept]) if below else getattr(first, name)
-            for name in ("X", "y")
-        )
+        X = stacked([one.X for one in kept]) if below else first.X
+        y = np.concatenate([one.y for one in kept]) if below else first.y.copy()
         return cls(
             Rows(X, dtype, device),
-            torch.from_numpy(y if below else y.copy()).to(device),
+            torch.from_numpy(y).to(device),
             None if first.weight is None else join(*(one.weight for one in kept)),
             torch.tensor([0] if below or not others else places, device=device).unsqueeze(1),
             tuple(int(begins[at]) for at in places),

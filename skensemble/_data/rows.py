@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from skensemble._arguments import naming
+from skensemble._data.sparse import SparseRows, below
 from skensemble._data.tables import RowTables
 
 # Data up to this share of an accelerator's free memory is moved there once.
@@ -148,6 +149,8 @@ def joined(first: Any, second: Any) -> Any:
         )
     if np.dtype(first.dtype) == np.float32:
         Rows(second, torch.float32).require_range(name="X_unlabelled")
+    if all(isinstance(one, SparseRows) for one in (first, second)):
+        return below([first, second])
     if all(type(array) is np.ndarray for array in (first, second)):
         return np.concatenate([first, second.astype(first.dtype, copy=False)])
     return _Joined(first, second)

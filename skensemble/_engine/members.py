@@ -10,6 +10,7 @@ import numpy as np
 from joblib.hashing import NumpyHasher
 
 from skensemble._data.rows import FitData
+from skensemble._data.sparse import SparseRows
 from skensemble._engine.rates import rate_key
 from skensemble._recipes.fields import named
 from skensemble._recipes.recipe import Recipe
@@ -61,8 +62,8 @@ class Member:
 def _rows_key(data: FitData) -> Any:
     """Return what rows of two members must share: their number, and how they can be joined."""
     X = data.X
-    if type(X) is np.ndarray and X.nbytes <= _JOINED_BYTES:
-        return len(data.rows), X.shape[1:], X.dtype
+    if type(X) in (np.ndarray, SparseRows) and X.nbytes <= _JOINED_BYTES:
+        return len(data.rows), type(X), X.shape[1:], X.dtype
     return len(data.rows), id(X), id(data.y)
 
 

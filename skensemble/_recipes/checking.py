@@ -116,10 +116,12 @@ def _check_kinds(net: NeuralNetClassifier) -> None:
         refuse("train_split", "be None, or a function of a dataset and labels such as "
                 "skorch.dataset.ValidSplit(5)", net.train_split)  # fmt: skip
     try:
-        torch.device(str(net.device))
+        device = torch.device(device_of(net))
     except RuntimeError:
-        refuse("device", "name a device of torch, such as 'cpu' or 'cuda'", net.device)
-    if torch.device(str(net.device)).type == "meta":
+        refuse(
+            "device", "name a device of torch, such as 'cpu' or 'cuda', or be 'auto'", net.device
+        )
+    if device.type == "meta":
         refuse("device", "be one that computes", net.device)
     given = net.callbacks
     if not (given is None or isinstance(given, (list, tuple)) or is_word(given, "disable")):
@@ -234,3 +236,10 @@ def batch_size(net: NeuralNetClassifier, value: Any) -> int:
     """Return a number of rows, or -1 for all."""
     is_all = isinstance(value, (int, np.integer)) and value == -1
     return -1 if is_all else positive(net, "batch_size", value)
+
+
+def device_of(net: Any) -> str:
+    """Return the device that a net names; "auto" is a GPU where torch has one, else the CPU."""
+    if is_word(net.device, "auto"):
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return str(net.device)

@@ -23,6 +23,7 @@ from skensemble._recipes.checking import (
     batch_size,
     check_iterators,
     check_net,
+    device_of,
     is_word,
     positive,
     refuse,
@@ -77,7 +78,7 @@ def _read_net(net: NeuralNetClassifier) -> Recipe:
         drop_last=switch("iterator_train__drop_last", train.get("drop_last", False)),
         train_split=_read_split(net),
         net=same_net(net),  # the user's own may get other parameters
-        device=str(net.device),
+        device=device_of(net),
         compile=switch("compile", net.compile),
         compile_kwargs=net.get_params_for("compile"),
         torch_load_kwargs=net.torch_load_kwargs,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 
 from skensemble._arguments import naming
 from skensemble._base.checks import ROWS
@@ -64,6 +65,7 @@ class Plan:
         shape = getattr(X, "shape", None)
         with naming("X", ROWS):
             is_table = len(shape if isinstance(shape, tuple) else np.asarray(X).shape) <= 2
+        can_sample = is_table and not issparse(X)
         asks_freely = not (altered_by or layers or given_logits) and teacher_share > 0
         if given_logits and not _open(transfer):
             raise ValueError(
@@ -74,7 +76,7 @@ class Plan:
         if not _open(cv):
             _check_left_out(cv, altered_by, layers, given_logits, student)
         if _is(transfer, "auto"):
-            transfer = _SAMPLER_OF_TABLES if by_rules and is_table and asks_freely else None
+            transfer = _SAMPLER_OF_TABLES if by_rules and can_sample and asks_freely else None
         if _is(cv, "auto"):
             cv = "auto" if by_rules and asks_freely else None
         temperature, patience = student.temperature, student.patience

@@ -12,6 +12,7 @@ from typing import Any
 
 import joblib
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.utils import _safe_indexing, gen_batches
 
 from skensemble._data.rows import FitData
@@ -86,6 +87,11 @@ class TransferRows:
 
 def training_rows(X: Any, data: FitData, given: Given, is_raw: bool) -> Any:
     """Return the rows that are trained on, as they came where the teacher must see them so."""
+    if issparse(X):
+        raise ValueError(
+            "With 'transfer' rows are made of those of 'X', which must be dense. Got a sparse "
+            "array instead; use transfer=None, or X.toarray() where that has room."
+        )
     if hasattr(X, "columns"):
         source = X
     elif is_raw:

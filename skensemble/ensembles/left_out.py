@@ -12,6 +12,7 @@ import torch
 from skensemble._base.calibration import fit_temperature
 from skensemble._base.folds import Folds
 from skensemble._data.rows import FitData
+from skensemble._data.sparse import part_of
 from skensemble._files.checks import Check, integer, many, maybe, real
 from skensemble._private import StrOptions, validate_params
 from skensemble.conformal import COVERAGE, ConformalSets
@@ -71,7 +72,9 @@ def left_out_proba(ensemble: Any, folds: Folds, data: FitData) -> np.ndarray:
     for number, member in zip(ensemble._numbers, ensemble.estimators_, strict=True):
         rows = np.sort(folds.held_out[number])
         parts = []
-        for _, _, logits in ensemble._run(data.X[rows], member._networks(), member._recipes()):
+        for _, _, logits in ensemble._run(
+            part_of(data.X, rows), member._networks(), member._recipes()
+        ):
             own = logits[0] if by_logit else ensemble._fuse_members(logits)
             parts.append(own.double())
         total[rows] += torch.cat(parts).cpu().numpy()
