@@ -20,6 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.model_selection import (
     GridSearchCV,
+    GroupKFold,
     StratifiedKFold,
     cross_val_predict,
     cross_val_score,
@@ -530,6 +531,87 @@ def test_weights_find_their_way_into_a_teacher(teacher, routing):
     with config_context(enable_metadata_routing=routing):
         student = DistilledClassifier(teacher, make_net(), random_state=0).fit(X, y, weight)
         np.testing.assert_allclose(student.teacher_.predict_proba(X), expected, atol=1e-6)
+
+
+# -- groups ------------------------------------------------------------------------------------
+
+
+class Together(LogisticRegression):
+    """Notes which groups it learned and which it was asked about."""
+
+    seen: list = []  # noqa: RUF012
+
+    def fit(self, X, y):
+        self.learned_ = set(X[:, -1])
+        return super().fit(X, y)
+
+    def predict_proba(self, X):
+        self.seen.append((self.learned_, set(X[:, -1])))
+        return super().predict_proba(X)
+
+
+def grouped():
+    X, y = make_points()
+    groups = np.arange(len(y)) % 6
+    return np.column_stack([X, groups]), y, groups
+
+
+def test_twins_keep_groups_together():
+    X, y, groups = grouped()
+    Together.seen.clear()
+    cv = GroupKFold(3)
+    student = DistilledClassifier(Together(), make_net(max_epochs=1), teacher_cv=cv)
+    student.fit(X, y, groups=groups)
+    twins = [(learned, asked) for learned, asked in Together.seen if len(learned) < 6]
+    assert len(twins) == 3
+    assert all(not learned & asked for learned, asked in twins)
+    with pytest.raises(ValueError, match="'teacher_cv' must be able to split the rows.*groups"):
+        clone(student).fit(X, y)
+    with pytest.raises(ValueError, match=r"'groups' of fit must have one entry a row"):
+        clone(student).fit(X, y, groups=groups[:-1])
+
+
+@pytest.mark.parametrize("routing", [False, True])
+@pytest.mark.parametrize("remembered", [False, True])
+@pytest.mark.parametrize("piped", [False, True])
+def test_a_teacher_keeps_groups_together(tmp_path, routing, remembered, piped):
+    X, y, groups = grouped()
+    ensemble = DeepEnsembleClassifier(
+        make_net(max_epochs=1), 2, cross_fit=GroupKFold(2), random_state=0
+    )
+    teacher = make_pipeline(StandardScaler(), ensemble) if piped else ensemble
+    memory = str(tmp_path) if remembered else None
+    with config_context(enable_metadata_routing=routing):
+        student = DistilledClassifier(
+            teacher, make_net(max_epochs=1), memory=memory, random_state=0
+        ).fit(X, y, groups=groups)
+    last = student.teacher_[-1] if piped else student.teacher_
+    assert len(last.folds_) == 2
+    for held_out in last.folds_:
+        assert not set(groups[held_out]) & set(np.delete(groups, held_out))
+
+
+def test_groups_are_routed_to_a_student():
+    X, y, groups = grouped()
+    with config_context(enable_metadata_routing=True):
+        student = DistilledClassifier(
+            LogisticRegression(), make_net(max_epochs=1), teacher_cv=GroupKFold(3), random_state=0
+        )
+        alone = clone(student).fit(X, y, groups=groups)
+        piped = make_pipeline(student.set_fit_request(groups=True)).fit(X, y, groups=groups)
+        same(alone, piped, X)
+
+
+def test_groups_that_nobody_minds_are_refused():
+    X, y, groups = grouped()
+    net, match = make_net(max_epochs=1), "'groups' of fit need a splitter as 'teacher_cv'"
+    frozen = FrozenEstimator(LogisticRegression().fit(X, y))
+    for teacher, cv in ((LogisticRegression(), 3), (LogisticRegression(), None), (frozen, "auto")):
+        with pytest.raises(ValueError, match=match):
+            DistilledClassifier(teacher, net, teacher_cv=cv).fit(X, y, groups=groups)
+    logits = np.zeros((len(y), 3))
+    with pytest.raises(ValueError, match=match):
+        DistilledClassifier(None, net).fit(X, y, teacher_logits=logits, groups=groups)
 
 
 # -- what is kept ------------------------------------------------------------------------------

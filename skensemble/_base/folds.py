@@ -75,11 +75,11 @@ def make_folds(
         The parameter that holds `cross_fit`, for errors.
     """
     rows, y = data.rows, data.y[data.rows]
-    if not _is_splitter(cross_fit):
+    if not is_splitter(cross_fit):
         k = _how_many(cross_fit, n_members, len(rows))
         parts = list(islice(_dealt(y, k, seed), n_members))
     else:
-        own = None if groups is None else _check_groups(groups, len(data.X))[rows]
+        own = None if groups is None else check_groups(groups, len(data.X))[rows]
         with naming(name, "be able to split the rows"):
             splits = list(check_cv(cross_fit).split(np.empty((len(rows), 1)), y, own))
         k = len(splits)
@@ -95,21 +95,24 @@ def make_folds(
     return Folds(train, held_out, k)
 
 
-def _is_splitter(cross_fit: Any) -> bool:
+def is_splitter(cross_fit: Any) -> bool:
+    """Whether folds are dealt by a splitter, which alone can mind groups."""
     return cross_fit is not None and not isinstance(cross_fit, str | int | np.integer)
 
 
 def require_splitter(cross_fit: Any, groups: Any) -> None:
     """Refuse groups that no splitter would keep together."""
-    if groups is not None and not _is_splitter(cross_fit):
+    if groups is not None and not is_splitter(cross_fit):
         raise ValueError(
             "The 'groups' of fit need a splitter as 'cross_fit', such as GroupKFold(5), since all "
             f"else holds rows out one by one. Got cross_fit={cross_fit!r} instead."
         )
 
 
-def _check_groups(groups: Any, n_rows: int) -> np.ndarray:
-    groups = np.asarray(groups)
+def check_groups(groups: Any, n_rows: int) -> np.ndarray:
+    """Return groups as an array, of one entry a row."""
+    with naming("groups", "be one label a row"):
+        groups = np.asarray(groups)
     if groups.shape != (n_rows,):
         raise ValueError(
             f"The 'groups' of fit must have one entry a row, here ({n_rows},). "

@@ -73,6 +73,12 @@ class Given:
         )
         return x, y, w
 
+    def part_of_groups(self) -> Any:
+        """Return the groups of the rows of this fit alone."""
+        if self.groups is None or self.rows is None:
+            return self.groups
+        return _safe_indexing(indexable(self.groups)[0], self.rows)
+
     def without_lesson(self, sample_weight: Any) -> Given:
         """Return the data alone, with other weights, for a fit that learns from labels."""
         nothing: dict[str, Any] = {"teacher_logits": None, "X_unlabelled": None, "taught": None}

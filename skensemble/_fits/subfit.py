@@ -50,7 +50,7 @@ class Subfit:
 
     def run(self) -> None:
         """Fit it, or find it in the memory; who comes second waits for the first."""
-        arguments = (self.estimator, *self.given.part())
+        arguments = (self.estimator, *self.given.part(), self.given.part_of_groups())
         with _numbered(self.memory.location, arguments), locked(self.memory.location, arguments):
             self.result = self.memory.cache(fit_estimator)(*arguments)
 
@@ -113,17 +113,19 @@ def aside(estimator: Any) -> AbstractContextManager[None]:
     return torch_seeded(0) if nets else nullcontext()
 
 
-def fit_estimator(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Any:
+def fit_estimator(estimator: Any, X: Any, y: Any, sample_weight: Any, groups: Any = None) -> Any:
     """Fit a clone of any classifier; joblib's memory remembers calls of this function."""
     if hasattr(estimator, "_steps"):  # ours, which say themselves what is wrong
-        return _fit_clone(estimator, X, y, sample_weight)
+        return _fit_clone(estimator, X, y, sample_weight, groups)
     with aside(estimator), naming("teacher", "be able to learn the rows"):
-        return _fit_clone(estimator, X, y, sample_weight)
+        return _fit_clone(estimator, X, y, sample_weight, groups)
 
 
-def _fit_clone(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Any:
+def _fit_clone(estimator: Any, X: Any, y: Any, sample_weight: Any, groups: Any) -> Any:
     estimator = clone(estimator)
-    if sample_weight is None:
+    passed = {"sample_weight": sample_weight, "groups": groups}
+    passed = {name: value for name, value in passed.items() if value is not None}
+    if not passed:
         return estimator.fit(X, y)
     last, path, inside = estimator, "", []
     while isinstance(last, Pipeline | GridSearchCV | RandomizedSearchCV):
@@ -132,25 +134,26 @@ def _fit_clone(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Any:
         else:
             inside += [step for _, step in last.steps[:-1]]
             path, last = f"{path}{last.steps[-1][0]}__", last.steps[-1][1]
-    if not has_fit_parameter(last, "sample_weight"):
+    if sample_weight is not None and not has_fit_parameter(last, "sample_weight"):
         raise ValueError(
             f"The teacher must take 'sample_weight' in fit, since there are weights. "
             f"{type(last).__name__} does not; pass it fitted, in a FrozenEstimator."
         )
     if last is not estimator and get_config()["enable_metadata_routing"]:
-        _route_weights(last, inside)
+        _route(last, inside, list(passed))
         path = ""
-    return estimator.fit(X, y, **{f"{path}sample_weight": sample_weight})
+    return estimator.fit(X, y, **{f"{path}{name}": value for name, value in passed.items()})
 
 
-def _route_weights(last: Any, inside: list[Any]) -> None:
-    """Ask for the weights where nobody has: for the classifier, and for it alone."""
+def _route(last: Any, inside: list[Any], names: list[str]) -> None:
+    """Ask for weights and groups where nobody has: for the classifier, and for it alone."""
     for step in (last, *inside):
         requests = getattr(step, "get_metadata_routing", None)
-        if not has_fit_parameter(step, "sample_weight") or requests is None:
-            continue
-        if requests().fit.requests.get("sample_weight") is None:
-            step.set_fit_request(sample_weight=step is last)
+        for name in names:
+            if not has_fit_parameter(step, name) or requests is None:
+                continue
+            if requests().fit.requests.get(name) is None:
+                step.set_fit_request(**{name: step is last})
     if hasattr(last, "set_score_request"):
         asked = last.get_metadata_routing().score.requests
         if asked.get("sample_weight", False) is None:  # which a search scores by

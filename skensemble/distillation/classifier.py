@@ -290,6 +290,7 @@ class DistilledClassifier(TaughtClassifier):
         *,
         teacher_logits: Any = None,
         X_unlabelled: Any = None,
+        groups: Any = None,
     ) -> DistilledClassifier:
         """Train the teacher where it is not fitted, and then the student.
 
@@ -307,6 +308,9 @@ class DistilledClassifier(TaughtClassifier):
             several networks. Rows of `X_unlabelled` follow those of `X`.
         X_unlabelled : array-like of shape (n_unlabelled, ...), default=None
             Further rows, on which the student learns from the teacher alone.
+        groups : array-like of shape (n_samples,), default=None
+            Groups of rows that `teacher_cv`, or the `cross_fit` of a teacher that is fitted here,
+            is to keep together: splitters that ask for them, such as ``GroupKFold``.
 
         Returns
         -------
@@ -314,7 +318,7 @@ class DistilledClassifier(TaughtClassifier):
             The fitted estimator.
         """
         lesson = {"teacher_logits": teacher_logits, "X_unlabelled": X_unlabelled}
-        fit_alone(self, Given(X, y, sample_weight, **lesson))
+        fit_alone(self, Given(X, y, sample_weight, groups=groups, **lesson))
         return self
 
     def set_params(self, **params: Any) -> DistilledClassifier:

@@ -14,9 +14,10 @@ import torch
 from sklearn.model_selection import check_cv
 from sklearn.utils import _safe_indexing, indexable
 
+from skensemble._arguments import naming
 from skensemble._base.calibration import fit_temperature
 from skensemble._base.fitted import unwrap
-from skensemble._base.folds import Folds, make_folds
+from skensemble._base.folds import Folds, check_groups, is_splitter, make_folds
 from skensemble._data.rows import FitData
 from skensemble._fits.given import Given
 from skensemble._fits.subfit import Subfit
@@ -56,7 +57,7 @@ class LeftOut:
         return torch.cat([heard, logits[len(own) :]])
 
 
-def wanted_folds(cv: Any, data: FitData, seed: int) -> Folds:
+def wanted_folds(cv: Any, data: FitData, seed: int, groups: Any = None) -> Folds:
     """Deal all rows of a fit, those that the student holds out among them."""
     rows = data.rows
     if data.valid is not None and data.valid.X is data.X:
@@ -70,8 +71,29 @@ def wanted_folds(cv: Any, data: FitData, seed: int) -> Folds:
         )
     n_folds = cv
     if not isinstance(cv, (int, np.integer)):
-        n_folds = check_cv(cv).get_n_splits(np.empty((len(rows), 1)), data.y[whole.rows])
-    return make_folds(cv, int(n_folds), whole, None, seed, "teacher_cv")
+        own = None if groups is None else check_groups(groups, len(data.X))[whole.rows]
+        with naming("teacher_cv", "be able to split the rows"):
+            n_folds = check_cv(cv).get_n_splits(np.empty((len(rows), 1)), data.y[whole.rows], own)
+    return make_folds(cv, int(n_folds), whole, groups, seed, "teacher_cv")
+
+
+def require_some_splitter(cv: Any, teacher: Any, groups: Any) -> None:
+    """Refuse groups that neither the teacher's folds nor those it leaves out keep together."""
+    if groups is None or is_splitter(cv) or _splits(teacher):
+        return
+    raise ValueError(
+        "The 'groups' of fit need a splitter as 'teacher_cv', or as the 'cross_fit' of a teacher "
+        f"that is fitted here, such as GroupKFold(5). Got teacher_cv={cv!r} instead."
+    )
+
+
+def for_teacher(given: Given, teacher: Any) -> Given:
+    """Return the data of a teacher's fit, with groups where it has folds to keep them together."""
+    return given if _splits(teacher) else replace(given, groups=None)
+
+
+def _splits(teacher: Any) -> bool:
+    return is_splitter(getattr(last_step(teacher), "cross_fit", None))
 
 
 def twins(teacher: Any, folds: Folds, given: Given, memory: Any) -> list[Subfit]:

@@ -33,6 +33,8 @@ from skensemble.distillation.committee import as_teacher
 from skensemble.distillation.diagram import diagram_of_student
 from skensemble.distillation.kernels import check_kernel_student, kernel_student, learns_targets
 from skensemble.distillation.left_out import (
+    for_teacher,
+    require_some_splitter,
     said_by_ensemble,
     said_by_twins,
     twins,
@@ -316,19 +318,24 @@ class TaughtClassifier(StudentClassifier):
         A teacher that is not fitted is fitted on the rows of this fit.
         """
         if given.teacher_logits is not None:
+            require_some_splitter(None, None, given.groups)
             return None, None
         check_known_teacher(self.teacher)
         teacher = as_teacher(self.teacher)
         if teacher is not None and is_fitted(teacher):
             self._check_fits_here()
+            require_some_splitter(None, None, given.groups)
             return teacher, None
         weight = given.sample_weight if self.class_weight is None else data.weight
         memory = check_memory(self.memory)
         seed = purpose_seed(root, Purpose.TEACHER)
         if self.random_state is None and memory.location is not None:
             seed = _FIXED_SEED
-        given = given.without_lesson(weight)
-        wanted = Subfit(ready_to_fit(teacher, self._recipe_source(), seed), given, memory)
+        unfitted = ready_to_fit(teacher, self._recipe_source(), seed)
+        require_some_splitter(self.teacher_cv, unfitted, given.groups)
+        folds_by = given.groups
+        given = for_teacher(given.without_lesson(weight), unfitted)
+        wanted = Subfit(unfitted, given, memory)
         if isinstance(cv, str) and stops_early(wanted.estimator):
             cv = None
         own = isinstance(read_term(self.objective), LabelTerm) and has_own_folds(wanted.estimator)
@@ -336,7 +343,7 @@ class TaughtClassifier(StudentClassifier):
             yield wanted
             left_out = None if cv is None else said_by_ensemble(wanted.result, data, given)
             return wanted.result, left_out
-        folds = wanted_folds(cv, data, seed)
+        folds = wanted_folds(cv, data, seed, folds_by)
         fits = twins(wanted.estimator, folds, given, memory)
         yield Subfits([wanted, *fits])
         return wanted.result, said_by_twins(fits, folds, self.classes_, data, given)
