@@ -240,8 +240,8 @@ def answer_or_refusal(estimator: Any, name: str, X: np.ndarray) -> Any:
     """Return what a method says of rows, or None where it refuses in the words it should."""
     try:
         return getattr(estimator, name)(X)
-    except ValueError as error:
-        if _NEEDED[name] in str(error):
+    except (AttributeError, ValueError) as error:
+        if _NEEDED[name] in f"{error} {error.__cause__}":
             return None
         raise
 

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 from nets import make_net, make_points
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -233,13 +235,16 @@ def test_a_pruned_dirichlet_student_is_still_one(ensemble):
 
 def test_one_network_has_nobody_to_disagree_with(ensemble):
     one = NetworkClassifier(make_net(), random_state=0).fit(X, Y)
-    with pytest.raises(
-        ValueError, match=r"NetworkClassifier must be .* at least 2 networks.* Got 1"
-    ):
-        one.uncertainty(X)
     student = DistilledClassifier(ensemble, make_net(), random_state=0).fit(X, Y)
-    with pytest.raises(ValueError, match="objective='proxy-dirichlet'"):
-        student.uncertainty(X)
+    for single in (one, student):
+        assert not hasattr(single, "uncertainty")
+        with pytest.raises(AttributeError) as caught:
+            single.uncertainty(X)
+        said = str(caught.value.__cause__)
+        assert f"{type(single).__name__} must be that of at least 2 networks" in said
+        assert "objective='proxy-dirichlet'" in said
+    with pytest.raises(NotFittedError):
+        clone(one).uncertainty(X)
     assert not hasattr(student, "predict_concentration")
     with pytest.raises(AttributeError) as caught:
         student.predict_concentration  # noqa: B018

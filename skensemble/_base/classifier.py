@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from sklearn.base import ClassifierMixin
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
@@ -20,6 +21,7 @@ from skensemble._base.checks import (
     weight_dtype,
 )
 from skensemble._base.estimator import BaseNetworks
+from skensemble._base.fitted import is_fitted
 from skensemble._base.folds import make_folds
 from skensemble._base.splitting import apply_split
 from skensemble._base.states import innermost
@@ -41,6 +43,18 @@ from skensemble.metrics.uncertainty import (
     uncertainty_of_members,
 )
 from skensemble.nn._channels import require_channels
+
+
+def _is_of_several(estimator: BaseNetworkClassifier) -> bool:
+    """Tell whether there are networks that can disagree, or a distribution; or say why not."""
+    unfitted = not is_fitted(estimator)  # which says so itself
+    if unfitted or estimator._concentration is not None or estimator._count_voices() > 1:
+        return True
+    raise AttributeError(
+        f"The uncertainty of a {type(estimator).__name__} must be that of at least 2 networks, whose "
+        "predictions can differ. Got 1; use an ensemble, several students (n_students), a student "
+        "with objective='proxy-dirichlet', or predict_proba."
+    )
 
 
 class BaseNetworkClassifier(ClassifierMixin, BaseNetworks):
@@ -262,6 +276,7 @@ class BaseNetworkClassifier(ClassifierMixin, BaseNetworks):
         """What turns logits into the parameters of Dirichlets, where they are that."""
         return None
 
+    @available_if(_is_of_several)
     def uncertainty(self, X: Any) -> Uncertainty:
         """Tell of each prediction how uncertain it is, and how much of that members disagree about.
 
@@ -287,12 +302,6 @@ class BaseNetworkClassifier(ClassifierMixin, BaseNetworks):
         check_is_fitted(self)
         if self._concentration is not None:
             return uncertainty_of_dirichlet(self._collect(X, self._concentration, axis=1))
-        if self._count_voices() < 2:
-            raise ValueError(
-                f"The uncertainty of a {type(self).__name__} must be that of at least 2 networks, "
-                "whose predictions can differ. Got 1; use an ensemble, several students "
-                "(n_students), a student with objective='proxy-dirichlet', or predict_proba."
-            )
         return uncertainty_of_members(
             self._collect(X, lambda logits: self._teaching(logits).softmax(-1), axis=1)
         )

@@ -9,6 +9,9 @@ from sklearn.utils import check_array, check_consistent_length, column_or_1d
 
 from skensemble._arguments import as_numpy, naming
 
+# What sums of float32 may be beyond one.
+_ROUNDING = 1e-5
+
 
 def check_proba(
     y_true: Any, y_proba: Any, labels: Any, name: str = "y_proba"
@@ -16,6 +19,12 @@ def check_proba(
     """Return label positions and probabilities, after saying what is wrong with them."""
     with naming(name, "be probabilities of shape (n_samples, n_classes)"):
         y_proba = check_array(as_numpy(y_proba), dtype=[np.float64, np.float32], input_name=name)
+    outside = y_proba[(y_proba < -_ROUNDING) | (y_proba > 1 + _ROUNDING)]
+    if outside.size:
+        raise ValueError(
+            f"{name} must be probabilities, from 0 to 1. Got {outside[0]:.4g} instead; of logits "
+            "take the softmax."
+        )
     with naming("y_true", "be one label a row"):
         y_true = column_or_1d(as_numpy(y_true))
         check_consistent_length(y_true, y_proba)

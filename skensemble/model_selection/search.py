@@ -14,7 +14,7 @@ import joblib
 import numpy as np
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
-from sklearn.utils import indexable
+from sklearn.utils import _safe_indexing, indexable
 from sklearn.utils.validation import _num_samples
 
 from skensemble._arguments import as_numpy, naming
@@ -139,6 +139,7 @@ class StackedSearch:
         """Refuse rows and labels of which scikit-learn's searches only speak as values."""
         with naming("X", ROWS):
             _num_samples(X)
+            _safe_indexing(indexable(X)[0], [0])
         with naming("y", "be one label a row"):
             y = check_y(as_numpy(y), estimator=self)
             if y.dtype.kind == "O":
@@ -147,6 +148,11 @@ class StackedSearch:
     def _require_names(self) -> None:
         """Refuse what scikit-learn lets pass, and then stumbles over."""
         search: Any = self
+        search._validate_params()
+        if search.n_jobs == 0:
+            raise ValueError(
+                "The 'n_jobs' must be a number of workers, or -1 for all. Got 0 instead."
+            )
         if isinstance(search.cv, bytes):
             raise ValueError(f"The 'cv' must be folds. Got {search.cv!r} instead.")
         name = "param_grid" if hasattr(self, "param_grid") else "param_distributions"
