@@ -51,8 +51,8 @@ def _is_of_several(estimator: BaseNetworkClassifier) -> bool:
     if unfitted or estimator._concentration is not None or estimator._count_voices() > 1:
         return True
     raise AttributeError(
-        f"The uncertainty of a {type(estimator).__name__} must be that of at least 2 networks, whose "
-        "predictions can differ. Got 1; use an ensemble, several students (n_students), a student "
+        f"The uncertainty of a {type(estimator).__name__} must be that of at least 2 networks, "
+        "whose predictions can differ. Got 1; use an ensemble, several students (n_students), a student "
         "with objective='proxy-dirichlet', or predict_proba."
     )
 
