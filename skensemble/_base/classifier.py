@@ -52,8 +52,8 @@ def _is_of_several(estimator: BaseNetworkClassifier) -> bool:
         return True
     raise AttributeError(
         f"The uncertainty of a {type(estimator).__name__} must be that of at least 2 networks, "
-        "whose predictions can differ. Got 1; use an ensemble, several students (n_students), a student "
-        "with objective='proxy-dirichlet', or predict_proba."
+        "whose predictions can differ. Got 1; use an ensemble, several students (n_students), a "
+        "student with objective='proxy-dirichlet', or predict_proba."
     )
 
 

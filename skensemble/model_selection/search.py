@@ -151,8 +151,8 @@ class StackedSearch:
         search._validate_params()
         if search.n_jobs == 0:
             raise ValueError(
-                "The 'n_jobs' must be a number of workers, or -1 for all: n_jobs == 0 in Parallel has "
-                "no meaning."
+                "The 'n_jobs' must be a number of workers, or -1 for all: n_jobs == 0 in Parallel "
+                "has no meaning."
             )
         if isinstance(search.cv, bytes):
             raise ValueError(f"The 'cv' must be folds. Got {search.cv!r} instead.")
