@@ -140,6 +140,17 @@ def test_a_single_row_is_too_few_for_batch_normalisation():
     assert np.isfinite(two.predict_proba(X)).all()
 
 
+def test_a_network_that_is_frozen_as_a_whole_is_refused():
+    refuse("must have something to learn.*'callbacks'", small(callbacks=[Freezer("*", at=1)]))
+
+
+@pytest.mark.parametrize("cv", [torch.tensor([1, 2]), b"three", "three"])
+def test_folds_that_are_none_are_refused(cv):
+    search = StackedGridSearchCV(NetworkClassifier(small()), {"random_state": [0]}, cv=cv)
+    with pytest.raises(ValueError, match="'cv'|cv as an integer"):
+        search.fit(X, Y)
+
+
 def test_what_works():
     frozen = small(
         callbacks=[Freezer("layers.1*", at=1), Unfreezer("layers.1*", at=2)],

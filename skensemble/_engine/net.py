@@ -230,6 +230,11 @@ class StackNet(NeuralNetClassifier):
             batch = replace(batch, other=self._run(batch.other_x))
         member_losses = self.get_loss(logits, batch, training=True)
         loss = member_losses.sum()
+        if not loss.requires_grad:
+            raise ValueError(
+                "The network must have something to learn. None of its parameters asks for a "
+                "gradient: the 'callbacks' (such as Freezer) or the 'module' froze them all."
+            )
         loss.backward()
         self.criterion_.adjust(self.get_all_learnable_params())
         return {

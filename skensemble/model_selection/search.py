@@ -154,7 +154,8 @@ class StackedSearch:
                 "The 'n_jobs' must be a number of workers, or -1 for all: n_jobs == 0 in Parallel "
                 "has no meaning."
             )
-        if isinstance(search.cv, bytes):
+        halves = hasattr(search.cv, "split") and not hasattr(search.cv, "get_n_splits")
+        if halves and not isinstance(search.cv, str):  # a tensor, or bytes
             raise ValueError(f"The 'cv' must be folds. Got {search.cv!r} instead.")
         name = "param_grid" if hasattr(self, "param_grid") else "param_distributions"
         grids = getattr(self, name)
