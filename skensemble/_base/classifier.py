@@ -285,17 +285,21 @@ class BaseNetworkClassifier(ClassifierMixin, BaseNetworks):
         skensemble.metrics.uncertainty_of_members : The formulas.
         """
         check_is_fitted(self)
+        self._require_voices()
         if self._concentration is not None:
             return uncertainty_of_dirichlet(self._collect(X, self._concentration, axis=1))
-        if self._count_voices() < 2:
+        return uncertainty_of_members(
+            self._collect(X, lambda logits: self._teaching(logits).softmax(-1), axis=1)
+        )
+
+    def _require_voices(self) -> None:
+        """Refuse to tell an uncertainty where nothing can differ."""
+        if self._concentration is None and self._count_voices() < 2:
             raise ValueError(
                 f"The uncertainty of a {type(self).__name__} must be that of at least 2 networks, "
                 "whose predictions can differ. Got 1; use an ensemble, several students "
                 "(n_students), a student with objective='proxy-dirichlet', or predict_proba."
             )
-        return uncertainty_of_members(
-            self._collect(X, lambda logits: self._teaching(logits).softmax(-1), axis=1)
-        )
 
     def _plain_fitted(self) -> dict[str, Any]:
         return {**super()._plain_fitted(), "classes": plain_labels(self.classes_)}
