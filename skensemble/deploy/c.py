@@ -80,8 +80,8 @@ def export_c(
     """
     if re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) is None:
         raise ValueError(
-            "The 'name' of export_c must be the start of names in C: a letter, then letters, digits and _. "
-            f"Got {name!r} instead."
+            "The 'name' of export_c must be the start of names in C: a letter, then letters, "
+            f"digits and _. Got {name!r} instead."
         )
     estimator = unwrap(estimator)
     if not isinstance(estimator, BaseNetworkClassifier):
