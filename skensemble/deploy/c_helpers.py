@@ -106,13 +106,16 @@ static void NAME_norm(const float *gain, const float *bias, float eps, int n, co
 }
 """,
     "bins": """\
-static void NAME_bins(const int *column, const float *left, const float *width, int n,
-                      const float *x, float *y)
+/* Of each number its bins, whose edges follow each other; one more edge than bins. */
+static void NAME_bins(const int *count, const float *edge, int n, const float *x, float *y)
 {
-    int k;
+    int k, b;
     for (k = 0; k < n; k++) {
-        const float v = (x[column[k]] - left[k]) / width[k];
-        y[k] = v < 0.0f ? 0.0f : v > 1.0f ? 1.0f : v;
+        for (b = 0; b < count[k]; b++, edge++) {
+            const float v = (x[k] - edge[0]) / (edge[1] - edge[0]);
+            *y++ = v < 0.0f ? 0.0f : v > 1.0f ? 1.0f : v;
+        }
+        edge += count[k] > 0;
     }
 }
 """,

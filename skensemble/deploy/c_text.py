@@ -169,8 +169,7 @@ class _Writer:
         ]
         place = f"{whole} + {network.n_plain}"
         if isinstance(numbers, Bins):
-            column = numbers.column.astype(np.int32)
-            self._call("bins", column, numbers.left, numbers.width, len(column), "z", place)
+            self._call("bins", _ints(numbers.count), numbers.edges, len(numbers.count), "z", place)
         elif isinstance(numbers, Waves):
             self._waves(numbers, place)
         if codes is not None:
@@ -341,7 +340,7 @@ CASES
 
 def _width(part: Any) -> int:
     if isinstance(part, Bins):
-        return len(part.column)
+        return int(part.count.sum())
     if isinstance(part, Waves):
         return len(part.frequencies) * len(part.dense.bias)
     return 0 if part is None else len(part.count) * part.table.shape[1]

@@ -71,11 +71,13 @@ class Residual:
 
 @dataclass(frozen=True)
 class Bins:
-    """A piecewise-linear encoding: of which number, from where, how wide."""
+    """A piecewise-linear encoding: how many bins each number has, and the edges of all.
 
-    column: np.ndarray
-    left: np.ndarray
-    width: np.ndarray
+    A number with bins has one edge more than bins.
+    """
+
+    count: np.ndarray
+    edges: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -246,11 +248,18 @@ def _read_normalize(module: Any, in_shape: Sequence[int]) -> list[Affine]:
 
 def _read_numbers(module: nn.Module | None) -> Bins | Waves | None:
     if isinstance(module, PiecewiseLinear):
-        column = module.column.cpu().numpy()
-        return Bins(column, _array(module.left), _array(module.width)) if len(column) else None
+        return _read_bins(module) if len(module.column) else None
     if isinstance(module, Periodic) and len(module.frequencies):
         return Waves(_array(module.frequencies), _dense(module.linear))
     return None
+
+
+def _read_bins(module: PiecewiseLinear) -> Bins:
+    count = np.bincount(module.column.cpu().numpy(), minlength=module.in_features)
+    left, width = _array(module.left), _array(module.width)
+    ends = np.cumsum(count)[count > 0]
+    edges = np.insert(left, ends, left[ends - 1] + width[ends - 1])
+    return Bins(count, edges)
 
 
 def _read_codes(module: nn.Module | None) -> Codes | None:
