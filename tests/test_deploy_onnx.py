@@ -52,6 +52,7 @@ from skensemble.preprocessing import TablePreprocessor
 pytest.importorskip("onnxscript")
 onnxruntime = pytest.importorskip("onnxruntime")
 to_onnx = pytest.importorskip("skl2onnx").to_onnx
+_registration = pytest.importorskip("torch.onnx._internal.exporter._registration")
 
 RNG = np.random.default_rng(0)
 N = 60
@@ -76,6 +77,16 @@ ODD = pd.DataFrame(
         "hue": ["red", "green", "blue"], "rooms": [2, 99, 0], "new": [True, False, True],
     }
 )  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_registry():
+    """Torch's exporter reads its library anew for each graph, which takes half of the time."""
+    registry = _registration.ONNXRegistry
+    with pytest.MonkeyPatch.context() as patch:
+        once = functools.cache(registry.from_torchlib)
+        patch.setattr(registry, "from_torchlib", staticmethod(once))
+        yield
 
 
 def net(hidden=4):
