@@ -13,12 +13,13 @@ from nets import make_net
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import make_column_selector, make_column_transformer
 from sklearn.decomposition import PCA
-from sklearn.ensemble import StackingClassifier, VotingClassifier
+from sklearn.ensemble import BaggingClassifier, StackingClassifier, VotingClassifier
 from sklearn.feature_selection import SelectKBest
 from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import Pipeline, make_pipeline, make_union
 from sklearn.preprocessing import (
     FunctionTransformer,
@@ -345,6 +346,10 @@ def test_to_onnx_at_its_newest_opset_and_with_its_options():
     graph = to_onnx(model, X[:1], options={"zipmap": False}, target_opset=21)
     found = onnxruntime.InferenceSession(graph.SerializeToString()).run(None, {"X": X})
     np.testing.assert_allclose(found[1], model.predict_proba(X), atol=1e-5)
+    graph = to_onnx(model, X[:1], options={"zipmap": "columns"})
+    session = onnxruntime.InferenceSession(graph.SerializeToString())
+    found = np.stack(session.run(None, {"X": X})[1:], 1)
+    np.testing.assert_allclose(found, model.predict_proba(X), atol=1e-5)
     with pytest.raises(ValueError, match="must be of opset 18 or newer. Got target_opset=15"):
         to_onnx(model, X[:1], target_opset=15)
 
@@ -357,11 +362,16 @@ def inside(name):
         "voting": lambda: VotingClassifier(members, voting="soft", flatten_transform=False),
         "stacking": lambda: StackingClassifier(members, cv=2),
         "calibrated": lambda: CalibratedClassifierCV(one(), cv=2),
+        "isotonic": lambda: CalibratedClassifierCV(one(), cv=2, method="isotonic"),
+        "one-rest": lambda: OneVsRestClassifier(one()),
+        "bagging": lambda: BaggingClassifier(one(), 2, random_state=0),
         "search": lambda: GridSearchCV(one(), {"estimator__lr": [0.1, 0.2]}, cv=2),
-    }[name]().fit(NUMBERS, WORDS)
+    }[name]().fit(NUMBERS, WORDS if name in ("calibrated", "voting") else COUNTS)
 
 
-@pytest.mark.parametrize("name", ["voting", "stacking", "calibrated", "search"])
+@pytest.mark.parametrize(
+    "name", ["voting", "stacking", "calibrated", "isotonic", "one-rest", "bagging", "search"]
+)
 def test_inside_of_other_ensembles(name):
     register_converters()
     model, X = inside(name), NUMBERS[:9].astype(np.float32)
