@@ -12,8 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from domain_checks import fitted, make_rows
 from hypothesis import given, settings, strategies as st
 from nets import make_net
+from registry import ESTIMATORS
+from sklearn.base import is_classifier
 from sklearn.pipeline import make_pipeline
 from torch import nn
 
@@ -178,6 +181,26 @@ def test_a_temperature_far_from_one_keeps_small_probabilities(tmp_path):
                 one.mul_(8)
     found = compiled(model, tmp_path).predict_proba(NUMBERS)
     np.testing.assert_allclose(found, model.predict_proba(NUMBERS), rtol=0, atol=1e-5)
+
+
+CLASSIFIERS = [one for one in ESTIMATORS if is_classifier(one)]
+ONLY_ONNX = ("BatchEnsemble", "NTK", "Committee", "channel_splits", "proxy-dirichlet")
+
+
+@needs_gcc
+@pytest.mark.parametrize("at", range(len(CLASSIFIERS)))
+def test_every_classifier_is_written_or_refused_in_words(at, tmp_path):
+    model, X = fitted(CLASSIFIERS[at]), make_rows()[0]
+    found, refusal = None, "none"
+    try:
+        found = compiled(model, tmp_path).predict_proba(X)
+    except (TypeError, ValueError) as error:
+        refusal = str(error)
+    if found is None:
+        assert "use export_onnx" in refusal or "must be a classifier of skensemble" in refusal
+        assert any(word in repr(CLASSIFIERS[at]) for word in ONLY_ONNX)
+    else:
+        np.testing.assert_allclose(found, model.predict_proba(X), rtol=0, atol=1e-5)
 
 
 # -- tables ----------------------------------------------------------------------------------

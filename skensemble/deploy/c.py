@@ -9,10 +9,10 @@ from typing import Any
 from sklearn.utils.validation import check_is_fitted
 
 from skensemble._base.classifier import BaseNetworkClassifier
-from skensemble._base.fitted import unwrap
 from skensemble._private import StrOptions, validate_params
 from skensemble._records.atomic import replacing
 from skensemble.deploy.c_text import write_c
+from skensemble.deploy.modules import what_predicts
 from skensemble.deploy.students import read_student
 
 __all__ = ["export_c"]
@@ -52,7 +52,8 @@ def export_c(
     Parameters
     ----------
     estimator : classifier
-        Fitted: networks `MLP` or `TabularNet`, students, ensembles and pruned ones of these.
+        Fitted, of a search the best one: networks `MLP` or `TabularNet`, students, ensembles and
+        pruned ones of these.
     path : path-like
         The file; one that is there is replaced at once or not at all.
     weights : {"float32", "int8"}, default="float32"
@@ -83,7 +84,7 @@ def export_c(
             "The 'name' of export_c must be the start of names in C: a letter, then letters, "
             f"digits and _. Got {name!r} instead."
         )
-    estimator = unwrap(estimator)
+    estimator = what_predicts(estimator)
     if not isinstance(estimator, BaseNetworkClassifier):
         raise TypeError(
             "The 'estimator' of export_c must be a classifier of skensemble, which reads tables "

@@ -14,7 +14,16 @@ from skensemble._graphs.module import Fused, require_network
 from skensemble._tables import reader
 from skensemble._tables.preprocessor import TablePreprocessor
 
-__all__ = ["as_module", "coded_rows"]
+__all__ = ["as_module", "coded_rows", "what_predicts"]
+
+
+def what_predicts(model: Any) -> Any:
+    """Return a search's best estimator, a frozen one's own, anything else as it is."""
+    while True:
+        model = unwrap(model)
+        if not hasattr(model, "best_estimator_"):
+            return model
+        model = model.best_estimator_
 
 
 def as_module(estimator: Any, *, preprocessed: bool = False) -> nn.Module:
@@ -26,7 +35,7 @@ def as_module(estimator: Any, *, preprocessed: bool = False) -> nn.Module:
     Parameters
     ----------
     estimator : classifier
-        Fitted.
+        Fitted; of a search the best one.
     preprocessed : bool, default=False
         Whether the module is given what ``preprocessor_.transform`` returns, not raw rows. Of a
         table with categories raw rows are those of `coded_rows`.
@@ -49,7 +58,7 @@ def as_module(estimator: Any, *, preprocessed: bool = False) -> nn.Module:
     >>> torch.equal(program.module()(rows[:2]).argmax(1), module(rows[:2]).argmax(1))
     True
     """
-    estimator = unwrap(estimator)
+    estimator = what_predicts(estimator)
     if not isinstance(estimator, BaseNetworkClassifier):
         raise TypeError(
             "The 'estimator' of as_module must be a classifier of skensemble. Got "
@@ -92,7 +101,7 @@ def coded_rows(estimator: Any, X: Any) -> np.ndarray:
            [40.,  0.],
            [30.,  0.]], dtype=float32)
     """
-    estimator = unwrap(estimator)
+    estimator = what_predicts(estimator)
     table = getattr(estimator, "preprocessor_", estimator)
     if not isinstance(table, TablePreprocessor):
         raise TypeError(

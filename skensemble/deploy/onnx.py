@@ -13,13 +13,13 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from skensemble._base.classifier import BaseNetworkClassifier
-from skensemble._base.fitted import unwrap
 from skensemble._graphs import onnx as graphs
 from skensemble._graphs.reading import Column, columns_like, columns_of
 from skensemble._tables.columns import frame_kind, kind_of
 from skensemble._tables.preprocessor import TablePreprocessor
 from skensemble._tables.reader import coded_columns
 from skensemble.deploy import converters
+from skensemble.deploy.modules import what_predicts
 from skensemble.distillation.classifier import DistilledClassifier
 from skensemble.distillation.generations import SelfDistiller
 from skensemble.ensembles.batch_ensemble import BatchEnsembleClassifier
@@ -147,18 +147,9 @@ def export_onnx(model: Any, path: Any, X: Any = None, *, uncertainty: bool = Fal
     graphs.write(_convert(model, last, X, uncertainty), path)
 
 
-def _best(model: Any) -> Any:
-    """Return what predicts: a search's best estimator, a frozen one's own."""
-    while True:
-        model = unwrap(model)
-        if not hasattr(model, "best_estimator_"):
-            return model
-        model = model.best_estimator_
-
-
 def _plain(model: Any) -> Any:
     """Return a pipeline without the steps that do nothing, which skl2onnx does not know."""
-    model = _best(model)
+    model = what_predicts(model)
     if not isinstance(model, Pipeline):
         return model
     steps = [(name, _plain(one)) for name, one in model.steps if one not in (None, "passthrough")]
@@ -229,7 +220,7 @@ def _kind_of_array(X: np.ndarray) -> str:
 
 def _leaves(model: Any, name: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the estimators in a pipeline, with the path of names that leads to them."""
-    model = _best(model)
+    model = what_predicts(model)
     if isinstance(model, Pipeline):
         inside: Any = model.steps
     elif isinstance(model, ColumnTransformer):
