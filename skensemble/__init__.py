@@ -3,6 +3,7 @@
 from skensemble import (
     augmentation as augmentation,
     datasets as datasets,
+    deploy as deploy,
     inspection as inspection,
     losses as losses,
     metrics as metrics,

@@ -151,7 +151,7 @@ def test_onnx(tmp_path):
     ensemble = make_ensemble(3, channel_splits=2).fit(X, y)
     ensemble.export_onnx(tmp_path / "file.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "file.onnx")
-    (found,) = session.run(None, {"X": X[:7]})
+    (found,) = session.run(["probabilities"], {"X": X[:7]})
     np.testing.assert_allclose(found, ensemble.predict_proba(X[:7]), atol=1e-5)
 
 

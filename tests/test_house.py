@@ -12,13 +12,13 @@ import skensemble
 ROOT = Path(skensemble.__file__).parent
 # From the top floor to the ground; rooms of one floor do not know each other.
 FLOORS = [
-    {"__main__"},
+    {"__main__", "deploy"},
     {"pruning"},
     {"distillation", "ntk"},
     {"ensembles", "model_selection", "inspection"},
     {"preprocessing"},
     {"_base"},
-    {"_fits", "_files"},
+    {"_fits", "_files", "_graphs"},
     {"_engine"},
     {"_records"},
     {"_recipes"},

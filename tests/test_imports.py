@@ -6,7 +6,8 @@ import sys
 import pytest
 
 OPTIONAL = [
-    "torchvision", "matplotlib", "captum", "onnx", "onnxruntime", "dask", "distributed", "ray",
+    "torchvision", "matplotlib", "captum", "onnx", "onnxruntime", "skl2onnx",
+    "dask", "distributed", "ray",
 ]  # fmt: skip
 
 

@@ -285,7 +285,7 @@ def test_onnx_of_a_residual_network(tmp_path):
     fitted.export_onnx(tmp_path / "file.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "file.onnx")
     for n_rows in (1, 7):
-        (proba,) = session.run(None, {"X": images[:n_rows]})
+        (proba,) = session.run(["probabilities"], {"X": images[:n_rows]})
         np.testing.assert_allclose(proba, fitted.predict_proba(images[:n_rows]), atol=1e-5)
 
 
@@ -474,7 +474,7 @@ def test_students_are_exported(name, tmp_path):
     student = clone(STUDENTS[name]).fit(X.astype(np.float32), Y)
     student.export_onnx(tmp_path / "file.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "file.onnx")
-    (got,) = session.run(None, {"X": X.astype(np.float32)})
+    (got,) = session.run(["probabilities"], {"X": X.astype(np.float32)})
     np.testing.assert_allclose(got, student.predict_proba(X.astype(np.float32)), atol=1e-5)
 
 

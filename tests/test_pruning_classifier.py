@@ -675,7 +675,7 @@ def test_channels_that_are_picked_survive_files_and_onnx(tmp_path):
     assert np.array_equal(loaded.predict_proba(X), fit.predict_proba(X))
     fit.export_onnx(tmp_path / "graph.onnx")
     session = runtime.InferenceSession(tmp_path / "graph.onnx")
-    (said,) = session.run(None, {"X": X.astype(np.float32)})
+    (said,) = session.run(["probabilities"], {"X": X.astype(np.float32)})
     assert abs(said - fit.predict_proba(X)).max() < 1e-5
 
 

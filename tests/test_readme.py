@@ -9,8 +9,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # Packages of extras that pages use.
-EXTRAS = ("matplotlib", "onnx", "onnxruntime", "onnxscript", "torch_pruning", "captum", "skops",
-          "dask")  # fmt: skip
+EXTRAS = ("matplotlib", "onnx", "onnxruntime", "onnxscript", "skl2onnx", "torch_pruning",
+          "captum", "skops", "dask")  # fmt: skip
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 

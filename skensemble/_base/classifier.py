@@ -47,14 +47,9 @@ from skensemble.nn._channels import require_channels
 
 def _is_of_several(estimator: BaseNetworkClassifier) -> bool:
     """Tell whether there are networks that can disagree, or a distribution; or say why not."""
-    unfitted = not is_fitted(estimator)  # which says so itself
-    if unfitted or estimator._concentration is not None or estimator._count_voices() > 1:
-        return True
-    raise AttributeError(
-        f"The uncertainty of a {type(estimator).__name__} must be that of at least 2 networks, "
-        "whose predictions can differ. Got 1; use an ensemble, several students (n_students), a "
-        "student with objective='proxy-dirichlet', or predict_proba."
-    )
+    if is_fitted(estimator):  # what is not says so itself
+        estimator._require_voices()
+    return True
 
 
 class BaseNetworkClassifier(ClassifierMixin, BaseNetworks):
@@ -305,6 +300,15 @@ class BaseNetworkClassifier(ClassifierMixin, BaseNetworks):
         return uncertainty_of_members(
             self._collect(X, lambda logits: self._teaching(logits).softmax(-1), axis=1)
         )
+
+    def _require_voices(self) -> None:
+        """Refuse to tell an uncertainty where nothing can differ."""
+        if self._concentration is None and self._count_voices() < 2:
+            raise ValueError(
+                f"The uncertainty of a {type(self).__name__} must be that of at least 2 networks, "
+                "whose predictions can differ. Got 1; use an ensemble, several students "
+                "(n_students), a student with objective='proxy-dirichlet', or predict_proba."
+            )
 
     def _plain_fitted(self) -> dict[str, Any]:
         return {**super()._plain_fitted(), "classes": plain_labels(self.classes_)}

@@ -354,25 +354,32 @@ class BaseNetworks(CallbackSupportMixin, BaseEstimator, ABC):
         check_is_fitted(self)
         save(self, path)
 
-    def export_onnx(self, path: Any, *, preprocessed: bool = False) -> None:
+    def export_onnx(
+        self, path: Any, *, preprocessed: bool = False, uncertainty: bool = False
+    ) -> None:
         """Write the fused estimator as an ONNX graph with a free number of rows.
 
         Its input ``X`` is float32, in [0, 1] where the networks learned images of bytes; of a
-        table that was read by ``preprocessor_``, the raw numbers with NaN for missing ones. Its
-        output is ``probabilities``. Needs ``pip install 'skensemble[onnx]'``.
+        table that was read by ``preprocessor_``, the raw numbers with NaN for missing ones. A
+        table with categories has one input a column instead, by the names of `fit`: strings for
+        categories, the empty one for missing, and float32 for all else. Outputs are ``label``
+        and ``probabilities``. Needs ``pip install 'skensemble[onnx]'``; pipelines are for
+        `skensemble.deploy.export_onnx`.
 
         Parameters
         ----------
         path : path-like
-            The file.
+            The file; one that is there is replaced at once or not at all.
         preprocessed : bool, default=False
-            Whether the graph is to be given what ``preprocessor_.transform`` returns, as it must
-            be where a table has categories.
+            Whether the graph is to be given what ``preprocessor_.transform`` returns.
+        uncertainty : bool, default=False
+            Whether ``uncertainty`` is an output too, of shape (n_samples, 3): total, aleatoric
+            and epistemic, as the method `uncertainty` tells them.
         """
-        from skensemble._files.onnx import export_onnx
+        from skensemble._graphs.onnx import export_onnx
 
         check_is_fitted(self)
-        export_onnx(self, path, preprocessed)
+        export_onnx(self, path, preprocessed, uncertainty)
 
 
 def inside(one: Any, owner: BaseNetworks) -> list[Any]:

@@ -1,0 +1,1 @@
+"""Fitted estimators as modules and graphs that run elsewhere."""
