@@ -11,6 +11,7 @@ from joblib.hashing import NumpyHasher
 from skensemble._data.rows import FitData
 from skensemble._engine.rates import rate_key
 from skensemble._recipes.fields import named
+from skensemble._recipes.parts import Rates
 from skensemble._recipes.recipe import Recipe
 from skensemble.objectives import Objective
 
@@ -47,7 +48,7 @@ class Member:
         valid = data.valid
         return (
             recipe_key(recipe),
-            rate_key(recipe.training),
+            rate_key(recipe.training, recipe.find(Rates) is not None),
             self.objective.key(),
             (id(data.X), id(data.y), len(data.rows), data.weight is None),
             tuple((name, values.shape) for name, values in data.tables().items()),

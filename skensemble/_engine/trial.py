@@ -89,6 +89,8 @@ def _check_outputs(outputs: Any, recipe: Recipe, name: str, sample: Tensor, mode
             "; return the logits alone: torchvision's networks with auxiliary outputs do with "
             "aux_logits=False, others inside a module that picks them"
         )
+    elif recipe.origin is not None:
+        message += "; the 'head' of Pretrained says which layer is to be of that size"
     raise ValueError(f"{message}.")
 
 

@@ -372,7 +372,7 @@ class DeepEnsembleClassifier(CrossFitted):
 
     def _make_member(self, recipe: Recipe, seed: int, result: MemberResult) -> NetworkClassifier:
         member = NetworkClassifier(
-            self.estimator if recipe.chosen or recipe.training.net is None else recipe.training.net,
+            recipe.written(self.estimator),
             augmentation=self.augmentation,
             class_weight=self.class_weight,
             precision=self.precision,
