@@ -39,7 +39,7 @@ from skensemble._files.recipes import is_ours
 from skensemble._fits.given import Given, Steps
 from skensemble._recipes.plain import full_state, plain_state
 from skensemble._recipes.reading import read_recipe
-from skensemble._recipes.recipe import Recipe, run_networks
+from skensemble._recipes.recipe import Recipe, run_members
 from skensemble._tables.preprocessor import TablePreprocessor
 
 # Numbers a prediction batch may hold, inputs and outputs alike; the activations of a
@@ -186,7 +186,7 @@ class BaseNetworks(CallbackSupportMixin, BaseEstimator, ABC):
         for start in range(0, len(rows), step):
             where = slice(start, min(start + step, len(rows)))
             with torch.inference_mode():
-                outputs = run_networks(modules, recipes, rows.slice(where.start, where.stop))
+                outputs = run_members(modules, recipes, rows.slice(where.start, where.stop))
                 if not outputs.sum().isfinite():  # in one cheap pass; then look closely
                     self._check_outputs(rows, where, outputs)
             yield where, len(rows), outputs

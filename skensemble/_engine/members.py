@@ -34,6 +34,8 @@ class Member:
         What it minimises.
     data : FitData
         The rows it learns, and those that are held out.
+    told : FitData or None
+        What a checkpoint says of them, where they are features of what the user gave.
     """
 
     number: int
@@ -41,6 +43,7 @@ class Member:
     recipe: Recipe
     objective: Objective
     data: FitData
+    told: FitData | None = None
 
     def key(self) -> Any:
         """Return what must be equal for two members to train in one stack."""

@@ -158,6 +158,8 @@ class Rates(Wrap, name="rates"):
 
     factors: tuple[tuple[str, float], ...]
 
+    is_built_in = False
+
     def wrap(self, module: nn.Module, in_shape: tuple[int, ...]) -> nn.Module:
         """Leave the module as it is."""
         return module

@@ -17,11 +17,13 @@ from skensemble._arguments import naming
 from skensemble._recipes.defaults import choose
 from skensemble._recipes.fields import says
 from skensemble._recipes.modules import _accepted, _reinitialised, default_module
+from skensemble._recipes.parts import Frozen, NewHead, Rates
 from skensemble._recipes.plain import full_state, plain_state
 from skensemble._recipes.pretrained import Origin, asked_for_weights
 from skensemble._recipes.training import TrainingSettings
 from skensemble._recipes.wraps import Wrap
 from skensemble._seeding import Purpose, purpose_seed, torch_seeded
+from skensemble.nn._heads import run_heads
 from skensemble.nn._outputs import member_logits
 from skensemble.objectives import Objective
 from skensemble.objectives.base import CrossEntropy
@@ -312,6 +314,20 @@ class Recipe:
         return tuple(one.key() for one in self.wraps)
 
     @property
+    def only_head(self) -> str | None:
+        """The one layer that learns, of a network whose others are those that all start from."""
+        starts = self.origin is not None and self.origin.keeps
+        is_plain = starts and self.start.state is None and not self.start.masks
+        return self.frozen_but if is_plain else None
+
+    @property
+    def frozen_but(self) -> str | None:
+        """The one layer that is not frozen, of a network that nothing else is put around."""
+        frozen = self.find(Frozen)
+        plain = all(isinstance(one, NewHead | Frozen | Rates) for one in self.wraps)
+        return frozen.backbone_of if frozen is not None and plain else None
+
+    @property
     def n_members(self) -> int:
         """How many members the module holds."""
         return math.prod(one.count_members() for one in self.wraps)
@@ -342,4 +358,23 @@ class Recipe:
 def run_networks(modules: Sequence[nn.Module], recipes: Sequence[Recipe], x: Tensor) -> Tensor:
     """Run networks on a batch, each as its own recipe says; return logits of members."""
     outputs = [own.forward(module, x) for own, module in zip(recipes, modules, strict=True)]
+    return _as_logits(outputs, recipes)
+
+
+def run_members(modules: Sequence[nn.Module], recipes: Sequence[Recipe], x: Tensor) -> Tensor:
+    """Run networks on a batch as `run_networks` does, a backbone that they share once.
+
+    They come to share it in memory here; they are not to be traced or differentiated.
+    """
+    heads = {own.frozen_but for own in recipes}
+    first = recipes[0]
+    if len(heads) > 1 or first.frozen_but is None or any(own.precision for own in recipes):
+        return run_networks(modules, recipes, x)
+    outputs = run_heads(modules, first.frozen_but, lambda: first.forward(modules[0], x))
+    if outputs is None:
+        return run_networks(modules, recipes, x)
+    return _as_logits(outputs, recipes)
+
+
+def _as_logits(outputs: Sequence[Tensor], recipes: Sequence[Recipe]) -> Tensor:
     return member_logits(outputs, [own.outputs_proba for own in recipes])

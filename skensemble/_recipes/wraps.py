@@ -31,6 +31,8 @@ class Wrap(ABC):
     ----------
     name : str
         The kind's name in files, given with the class: ``class Cut(Wrap, name="cut")``.
+    is_built_in : bool
+        Whether it changes the module that is built, and not its training alone.
     is_network : bool
         Whether what comes out is still a network of layers: one that can be differentiated by
         its input, pruned, exported, and asked for its layers' features.
@@ -39,6 +41,7 @@ class Wrap(ABC):
     """
 
     name: ClassVar[str]
+    is_built_in: ClassVar[bool] = True
     is_network: ClassVar[bool] = True
     shares_layers: ClassVar[bool] = False
 
