@@ -27,6 +27,7 @@ from skensemble._base.checks import (
     is_bytes,
     is_store,
     is_table,
+    refuse_mapping,
     surely_finite,
     table_rows,
 )
@@ -95,6 +96,7 @@ class BaseNetworks(CallbackSupportMixin, BaseEstimator, ABC):
         Samples must have the shape seen in `fit`, which is `in_shape` while that is running.
         """
         with naming("X", ROWS):
+            refuse_mapping(X)
             return self._read_X(as_numpy(X), reset, in_shape)
 
     def _read_X(self, X: Any, reset: bool, in_shape: tuple[int, ...] | None) -> Any:
