@@ -3,12 +3,12 @@
     python benchmarks/zoo.py                   # 31 networks, about an hour on one core
     python benchmarks/zoo.py --only resnet18   # one of them again
 
-Each network gets weights of its own by a short training on other labels, is read as `Pretrained`, and is
-fitted, taught by (a small network learns from it), taught (it learns from a small one), run as ten heads on one
-backbone, pruned, saved and read again, and exported. A cell says that it works, or in one line why not.
+Each network gets weights of its own by a short training on other labels, is read as `Pretrained`,
+and is fitted, teaches a small network, learns from a small one, is run as ten heads on one
+backbone, pruned, saved and read again, and exported. A cell says that it works, or why not.
 
-What was asked before the run: of every network each cell either works, with the numbers that it must
-have, or is refused by a ValueError or TypeError of one line; any other error is a miss.
+What was asked before the run: of every network each cell either works, with the numbers that it
+must have, or is refused by a ValueError or TypeError of one line; any other error is a miss.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ TORCHVISION: dict[str, dict[str, Any]] = {
 TIMM: dict[str, dict[str, Any]] = {
     name: {}
     for name in (
-        "dla46x_c", "mobilevit_xxs", "edgenext_xx_small", "mobilevitv2_050", "mobilenetv3_small_050",
-        "lcnet_035", "mobilenetv2_035", "ese_vovnet19b_slim_dw", "mobilenetv4_conv_small_035",
+        "dla46x_c", "mobilevit_xxs", "edgenext_xx_small", "mobilevitv2_050",
+        "mobilenetv3_small_050", "lcnet_035", "mobilenetv2_035", "ese_vovnet19b_slim_dw", "mobilenetv4_conv_small_035",
         "mnasnet_small",
     )
 }  # fmt: skip
