@@ -52,14 +52,11 @@ TORCHVISION: dict[str, dict[str, Any]] = {
     "vit_b_16": {"image_size": 64},
 }  # fmt: skip
 # The ten with fewest parameters, one of a family, without timm's own toys (test_...).
-TIMM: dict[str, dict[str, Any]] = {
-    name: {}
-    for name in (
-        "dla46x_c", "mobilevit_xxs", "edgenext_xx_small", "mobilevitv2_050",
-        "mobilenetv3_small_050", "lcnet_035", "mobilenetv2_035", "ese_vovnet19b_slim_dw", "mobilenetv4_conv_small_035",
-        "mnasnet_small",
-    )
-}  # fmt: skip
+TIMM = (
+    "dla46x_c", "mobilevit_xxs", "edgenext_xx_small", "mobilevitv2_050", "mobilenetv3_small_050",
+    "lcnet_035", "mobilenetv2_035", "ese_vovnet19b_slim_dw", "mobilenetv4_conv_small_035",
+    "mnasnet_small",
+)  # fmt: skip
 TRANSFORMERS = ("bert", "distilbert", "vit", "resnet", "mobilevit")
 SIZES = {"inception_v3": 96, "maxvit_t": 224}  # what takes no 64 pixels
 
@@ -92,7 +89,7 @@ def of_timm(name: str) -> nn.Module:
     """Return a network with a thousand classes."""
     import timm
 
-    made: nn.Module = timm.create_model(name, **TIMM[name])
+    made: nn.Module = timm.create_model(name)
     return made
 
 
