@@ -17,6 +17,8 @@ from skensemble.pruning.scores import largest, n_kept, widen
 from skensemble.pruning.surgery import CannotPrune, perform
 
 Score = Callable[[nn.Module, nn.Module | None], Tensor]
+# Layers that an error names for one reason.
+_MOST_NAMES = 3
 
 
 @dataclass(frozen=True)
@@ -100,8 +102,20 @@ def kinds(module: nn.Module, layers: str) -> tuple[type, ...]:
 
 
 def listed(left_alone: dict[str, str]) -> str:
-    """Say which layers stay whole, and why."""
-    return "; ".join(f"{name}: {why}" for name, why in left_alone.items()) or "none"
+    """Say which layers stay whole, and why; of many for one reason, the first.
+
+    >>> listed({"a": "it is odd", "b": "it is odd", "c": "'skip' names it"})
+    "a, b: it is odd; c: 'skip' names it"
+    """
+    reasons: dict[str, list[str]] = {}
+    for name, why in left_alone.items():
+        reasons.setdefault(why, []).append(name)
+    return "; ".join(f"{_first(names)}: {why}" for why, names in reasons.items()) or "none"
+
+
+def _first(names: Sequence[str]) -> str:
+    rest = len(names) - _MOST_NAMES
+    return ", ".join(names[:_MOST_NAMES]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def nothing_found(
