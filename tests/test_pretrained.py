@@ -1,12 +1,14 @@
 """Networks that start from weights: what is kept, drawn anew, frozen, and at which rates."""
 
 import copy
+import fnmatch
 import pickle
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, strategies as st
 from nets import ResidualCNN, ResidualMLP, SmallCNN, assert_same_network, make_net, weights_of
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
@@ -30,7 +32,7 @@ from skensemble import (
 from skensemble._engine.graph_stack import GraphStack
 from skensemble._engine.net import StackNet
 from skensemble._engine.stacks import LoopStack, VmapStack
-from skensemble._recipes.parts import find_head
+from skensemble._recipes.parts import Frozen, Rates, find_head
 from skensemble._recipes.reading import read_recipe
 from skensemble._seeding import Purpose, purpose_seed
 from skensemble.nn import SimpleCNN
@@ -449,3 +451,24 @@ def test_rates_by_part_are_groups_of_parameters(small, optimizer, scheduled):
                 steps.step()
         for name, value in module.state_dict().items():
             np.testing.assert_allclose(weights_of(member)[name], value, rtol=0, atol=1e-10)
+
+
+names = st.lists(st.sampled_from(["a", "b", "ab"]), min_size=1, max_size=3).map(".".join)
+
+
+@given(names, st.dictionaries(names, st.floats(0, 4), min_size=1, max_size=5))
+def test_the_longest_name_that_fits_has_the_say(name, factors):
+    wanted = None
+    for length in range(1, name.count(".") + 2):  # from the outermost part inwards
+        wanted = factors.get(".".join(name.split(".")[:length]), wanted)
+    groups = Rates(tuple(factors.items())).groups(0.5)
+    found = [told["lr"] for pattern, told in groups if fnmatch.fnmatch(name, pattern)]
+    assert (found[0] if found else None) == (None if wanted is None else 0.5 * wanted)
+
+
+@given(names, st.sets(names, min_size=1, max_size=4))
+def test_a_part_holds_what_is_inside_of_it_and_no_namesake(name, parts):
+    path = name.split(".")
+    wanted = any(path[: len(part.split("."))] == part.split(".") for part in parts)
+    assert Frozen(tuple(parts)).holds(name) == wanted
+    assert Frozen(tuple(parts), others=True).holds(name) != wanted

@@ -155,7 +155,7 @@ class Recipe:
     def _begun(self, origin: Origin) -> Recipe:
         """Return the recipe with the network that all members start from."""
         with torch_seeded(0):
-            module = copy.deepcopy(self.module) if self.is_made else self._make()
+            module = self.module if self.is_made else self._make()
         wraps = tuple(one.bound(module, self.n_outputs) for one in self.wraps)
         return replace(self, wraps=wraps, origin=replace(origin, module=module))
 

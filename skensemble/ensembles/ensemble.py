@@ -51,9 +51,9 @@ class DeepEnsembleClassifier(CrossFitted):
 
     Parameters
     ----------
-    estimator : NeuralNetClassifier, Module class or instance, default=None
+    estimator : NeuralNetClassifier, Module class or instance, Pretrained, default=None
         The recipe of a member; see `NetworkClassifier`. A module instance is
-        re-initialised for every member.
+        re-initialised for every member, with a warning; a `Pretrained` says what else is meant.
     n_estimators : int, default=10
         Number of members.
     averaging : {"auto", "proba", "logit", "vote"}, default="auto"
