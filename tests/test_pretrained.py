@@ -188,7 +188,7 @@ def test_together_is_as_alone(small, kinds):
 
 
 @pytest.mark.parametrize("around", [lambda net: net, Pretrained], ids=["a net", "Pretrained"])
-def test_torchvisions_factories_bring_their_weights(monkeypatch, around):
+def test_torchvisions_factories_bring_their_weights(monkeypatch, tmp_path, around):
     theirs, asked = shufflenet_v2_x0_5().state_dict(), []
     monkeypatch.setattr(
         WeightsEnum, "get_state_dict", lambda *a, **k: asked.append(1) or copy.deepcopy(theirs)
@@ -200,6 +200,15 @@ def test_torchvisions_factories_bring_their_weights(monkeypatch, around):
     assert differing(state, theirs) == {"fc.weight", "fc.bias"}
     recipe.build(1)
     assert asked == [1]  # once a fit
+    fitted = fit(around(net), stack=2)
+    assert asked == [1, 1]
+    fitted.save(tmp_path / "file")
+    for again in (
+        pickle.loads(pickle.dumps(fitted)),
+        skensemble.load(tmp_path / "file", module=shufflenet_v2_x0_5),
+    ):
+        np.testing.assert_array_equal(again.predict_proba(IMAGES), fitted.predict_proba(IMAGES))
+    assert asked == [1, 1]
 
 
 def test_timms_factories_bring_their_weights(tmp_path):
