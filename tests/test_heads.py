@@ -89,6 +89,9 @@ def test_the_backbone_runs_once_over_the_rows_and_once_a_prediction(backbone, ki
     ensemble = DeepEnsembleClassifier(recipe(backbone), 10, random_state=0).fit(X, Y)
     assert [(type(one), one.n_members) for one in kinds] == [(GraphStack, 10)]
     assert sum(PASSES) == len(X)  # not in every epoch, and not for every member
+    # All networks are there, around one copy of what they share.
+    assert len({member.module_.body[0].weight.data_ptr() for member in ensemble}) == 1
+    assert len({member.module_.top[1].weight.data_ptr() for member in ensemble}) == 10
     PASSES.clear()
     proba = ensemble.predict_proba(X)
     assert [len(X)] == PASSES
@@ -96,9 +99,6 @@ def test_the_backbone_runs_once_over_the_rows_and_once_a_prediction(backbone, ki
     expected = np.mean([member.predict_proba(X) for member in ensemble], 0)
     assert [len(X)] * 10 == PASSES
     np.testing.assert_allclose(proba, expected, rtol=0, atol=1e-12)
-    # All networks are there, around one copy of what they share.
-    assert len({member.module_.body[0].weight.data_ptr() for member in ensemble}) == 1
-    assert len({member.module_.top[1].weight.data_ptr() for member in ensemble}) == 10
 
 
 def test_probabilities_are_those_of_networks_trained_by_hand(backbone):
@@ -197,6 +197,7 @@ def test_pickles_files_and_checkpoints_hold_whole_networks(backbone, tmp_path):
         PASSES.clear()
         np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
         assert PASSES == [50, 50]  # one for each
+        assert len({member.module_.body[0].weight.data_ptr() for member in again}) == 1
     model.set_params(checkpoint=tmp_path / "folder")
     first = model.fit(X, Y)[1]
     assert_same_network(first, model.fit(X, Y)[1], atol=0)

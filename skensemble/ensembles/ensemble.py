@@ -33,6 +33,7 @@ from skensemble.ensembles.cross_fitted import CrossFitted
 from skensemble.ensembles.drawing import drawn_rows
 from skensemble.ensembles.left_out import FOUND, require_calibration
 from skensemble.ensembles.network import NETWORK_CONSTRAINTS, NetworkClassifier
+from skensemble.nn._heads import share_backbone
 from skensemble.objectives.base import SumCrossEntropy
 
 __all__ = ["DeepEnsembleClassifier"]
@@ -350,6 +351,9 @@ class DeepEnsembleClassifier(CrossFitted):
                 if result.diverged_at is None:
                     own = recipe.of_member(number)
                     done[number] = self._make_member(own, seeds[number], result)
+                    if own.only_head is not None:  # so that there are no more than two copies
+                        two = [next(iter(done.values())).module_, done[number].module_]
+                        share_backbone(two, own.only_head)
                 else:
                     diverged[number] = result.diverged_at
             self._recipe = recipe

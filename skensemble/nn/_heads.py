@@ -64,7 +64,7 @@ def run_heads(
     run : callable
         Runs the first one.
     """
-    if len(modules) < 2 or not _share(modules, layer):
+    if len(modules) < 2 or not share_backbone(modules, layer):
         return None
     heard, output = _run_heard(modules[0], layer, run)
     given = _vectors(modules[0].get_submodule(layer), heard, output)
@@ -73,8 +73,8 @@ def run_heads(
     return [output, *(one.get_submodule(layer)(given) for one in modules[1:])]
 
 
-def _share(modules: Sequence[nn.Module], layer: str) -> bool:
-    """Let networks have the first one's tensors where these are equal; tell whether all are."""
+def share_backbone(modules: Sequence[nn.Module], layer: str) -> bool:
+    """Let networks have the first one's tensors, but the head's; tell whether all are equal."""
     first = _tensors(modules[0], layer)
     return all(_take_over(module, first, layer) for module in modules[1:])
 
