@@ -18,6 +18,7 @@ from skensemble._base.errors import MemberDivergedError
 from skensemble._engine.lost import WorkerLostError
 from skensemble._files.errors import FileError
 from skensemble._files.states import load
+from skensemble._recipes.pretrained import Pretrained
 from skensemble._records.folder import Checkpoint
 from skensemble.distillation.classifier import DistilledClassifier
 from skensemble.distillation.committee import TeacherCommittee
@@ -41,6 +42,7 @@ __all__ = [
     "MemberDivergedError",
     "NTKClassifier",
     "NetworkClassifier",
+    "Pretrained",
     "PrunedClassifier",
     "SelfDistiller",
     "StackedGridSearchCV",

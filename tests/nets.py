@@ -1,6 +1,7 @@
 """Small modules and recipes that the tests share."""
 
 import numpy as np
+import pytest
 import torch
 import torch.nn.functional as F
 from sklearn.datasets import make_classification
@@ -9,6 +10,9 @@ from torch import nn
 
 from skensemble import DeepEnsembleClassifier
 from skensemble.nn import MLP
+
+# Of tests whose recipe is a bare instance, which is told of.
+AN_INSTANCE = pytest.mark.filterwarnings("ignore:The recipe's module is an instance:UserWarning")
 
 
 class ResidualMLP(nn.Module):

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import sklearn
 import torch
-from nets import ResidualMLP, make_net, weights_of
+from nets import AN_INSTANCE, ResidualMLP, make_net, weights_of
 from scipy.stats import loguniform
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
@@ -590,6 +590,7 @@ class Shift(torch.nn.Module):
         return self.inner(x) + self.by(x[:, :3])
 
 
+@AN_INSTANCE
 @pytest.mark.parametrize("kind", ["network", "random state", "frozen"])
 def test_candidates_of_any_parameters_are_trained_once(trainings, kind):
     X, y = data(dtype=np.float32)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from nets import make_data, make_net
+from nets import AN_INSTANCE, make_data, make_net
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from tangents import jacobian, make
@@ -12,6 +12,7 @@ from torch import nn
 from skensemble.ntk import NTKFeatures, linearised
 
 
+@AN_INSTANCE
 @pytest.mark.parametrize("name", ["mlp", "cnn", "attention"])
 def test_features_are_the_jacobian(name):
     module, x = make(name)

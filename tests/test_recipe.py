@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from nets import (
+    AN_INSTANCE,
     ResidualMLP,
     SoftmaxMLP,
     Tutorial,
@@ -125,7 +126,8 @@ def test_module_instance_is_started_anew_for_each_member(data, wrapped):
         module[1].running_mean.fill_(9.0)
     before = {name: value.clone() for name, value in module.state_dict().items()}
     recipe = make_net(module) if wrapped else module
-    ensemble = fit(recipe, data, 3)
+    with pytest.warns(UserWarning, match=r"weights are not kept.*Pretrained\(module\).*'reset'"):
+        ensemble = fit(recipe, data, 3)
     bound = read_recipe(recipe).bind(data[0], 3)
     born = [bound.build(member.random_state) for member in ensemble]
     assert not torch.equal(born[0][0].weight, born[1][0].weight)
@@ -146,6 +148,7 @@ class Bare(nn.Module):
         return x @ self.weight
 
 
+@AN_INSTANCE
 def test_module_instance_that_cannot_be_started_anew_is_refused(data):
     for recipe, part in ((Bare(), "the module itself"), (nn.Sequential(Bare()), "'0'")):
         with pytest.raises(ValueError, match=rf"{part}.* of type Bare has no reset_parameters"):
@@ -191,6 +194,7 @@ def test_default_networks():
         recipe.bind(images[:, 0], 3)
 
 
+@AN_INSTANCE
 def test_wrong_outputs_are_named(data):
     with pytest.raises(ValueError, match=r"Linear must return one tensor of shape.*Got \(4, 7\)"):
         fit(make_net(nn.Linear(4, 7)), data)

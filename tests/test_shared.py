@@ -20,6 +20,7 @@ from skensemble import (
     DeepEnsembleClassifier,
     DistilledClassifier,
     NTKClassifier,
+    Pretrained,
     PrunedClassifier,
 )
 from skensemble.nn._twins import twin
@@ -170,7 +171,7 @@ USES = {
     "fine-tuned": _prune(finetune=2),
     "layers": lambda shared, X, y: ModuleFeatures(shared[0]).fit(X).transform(X),
     "tangents": lambda shared, X, y: (
-        NTKFeatures(shared[0].module_, random_state=0).fit(X).transform(X)
+        NTKFeatures(Pretrained(shared[0].module_, head=None), random_state=0).fit(X).transform(X)
     ),
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,17 @@ N_JOBS: list[Any] = [
 ROWS = "be rows that can be read as an array or a table"
 # Numbers of an array store that are looked at in one go.
 _STORE_CHUNK = 1 << 18
+
+
+def refuse_mapping(X: Any) -> None:
+    """Refuse inputs under several names, as tokenizers return them."""
+    if isinstance(X, Mapping) and not hasattr(X, "dtype"):
+        names = ", ".join(map(repr, X))
+        raise TypeError(
+            "X must be one array with a row for each sample. Got a "
+            f"{type(X).__name__} of {names} instead; put its arrays into one, as "
+            "np.stack([*X.values()], 1), and let the module take it apart, x[:, 0] and so on."
+        )
 
 
 def is_store(X: Any) -> bool:

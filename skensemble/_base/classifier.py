@@ -33,7 +33,7 @@ from skensemble._files.errors import must
 from skensemble._files.format import plain_labels
 from skensemble._files.schema import array_of
 from skensemble._fits.given import Given
-from skensemble._recipes.reading import read_recipe
+from skensemble._recipes.reading import read_recipe, warn_of_reset
 from skensemble._recipes.recipe import Recipe
 from skensemble._recipes.wraps import Channels
 from skensemble._seeding import Purpose, purpose_seed
@@ -126,6 +126,8 @@ class BaseNetworkClassifier(ClassifierMixin, BaseNetworks):
     ) -> tuple[Recipe, FitData]:
         """Check the data, read the recipe from `estimator`, and hold rows out."""
         recipe = read_recipe(estimator)
+        if not isinstance(estimator, Recipe):  # of which its owner has told
+            warn_of_reset(recipe)
         data = self._check_fit(given)
         splits = getattr(self, "channel_splits", None)
         if splits is not None:

@@ -28,6 +28,7 @@ from skensemble._base.checks import (
     is_bytes,
     is_store,
     is_table,
+    refuse_mapping,
     surely_finite,
     table_rows,
 )
@@ -41,7 +42,7 @@ from skensemble._files.recipes import is_ours
 from skensemble._fits.given import Given, Steps
 from skensemble._recipes.plain import full_state, plain_state
 from skensemble._recipes.reading import read_recipe
-from skensemble._recipes.recipe import Recipe, run_networks
+from skensemble._recipes.recipe import Recipe, run_members
 from skensemble._tables.preprocessor import TablePreprocessor
 
 # Numbers a prediction batch may hold, inputs and outputs alike; the activations of a
@@ -97,6 +98,7 @@ class BaseNetworks(CallbackSupportMixin, BaseEstimator, ABC):
         Samples must have the shape seen in `fit`, which is `in_shape` while that is running.
         """
         with naming("X", ROWS):
+            refuse_mapping(X)
             return self._read_X(as_numpy(X), reset, in_shape)
 
     def _read_X(self, X: Any, reset: bool, in_shape: tuple[int, ...] | None) -> Any:
@@ -191,7 +193,7 @@ class BaseNetworks(CallbackSupportMixin, BaseEstimator, ABC):
         for start in range(0, len(rows), step):
             where = slice(start, min(start + step, len(rows)))
             with torch.inference_mode():
-                outputs = run_networks(modules, recipes, rows.slice(where.start, where.stop))
+                outputs = run_members(modules, recipes, rows.slice(where.start, where.stop))
                 if not outputs.sum().isfinite():  # in one cheap pass; then look closely
                     self._check_outputs(rows, where, outputs)
             yield where, len(rows), outputs

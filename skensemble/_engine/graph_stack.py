@@ -14,6 +14,7 @@ from torch import Tensor, fx, nn
 from skensemble._engine import batching as batching
 from skensemble._engine.stacks import _Stacked
 from skensemble.nn._channels import Columns
+from skensemble.nn._still import is_still
 from skensemble.nn._taps import Tap
 from skensemble.nn._tracing import CannotStack, trace_graph
 from skensemble.nn.dropout import Dropout, draw_mask
@@ -169,7 +170,7 @@ class GraphStack(_Stacked):
         return lambda x: batching.embedding(self.stacked(f"{name}.weight"), x)
 
     def _dropout(self, x: Tensor, layer: nn.Dropout) -> Tensor:
-        if not self.training or layer.p == 0:
+        if not self.training or layer.p == 0 or is_still(layer):
             return x
         # Each member draws its own mask, from the numbers it would draw alone.
         draw = draw_mask if isinstance(layer, Dropout) else _draw_as_torch
@@ -204,13 +205,14 @@ class GraphStack(_Stacked):
         def forward(x: Tensor) -> Tensor:
             if x.dim() != 3:
                 raise CannotStack("BatchNorm1d has a batched form on vectors only")
-            if self.training:
+            learns = self.training and not is_still(layer)
+            if learns:
                 self.stacked(f"{name}.num_batches_tracked").add_(1)
             n_members, n_samples, n_units = x.shape
             out = F.batch_norm(
                 x.transpose(0, 1).reshape(n_samples, n_members * n_units),
                 flat("running_mean"), flat("running_var"), flat("weight"), flat("bias"),
-                self.training, momentum, layer.eps,
+                learns, momentum, layer.eps,
             )  # fmt: skip
             return out.view(n_samples, n_members, n_units).transpose(0, 1)
 

@@ -13,6 +13,7 @@ from skensemble._data.rows import FitData
 from skensemble._data.sparse import SparseRows
 from skensemble._engine.rates import rate_key
 from skensemble._recipes.fields import named
+from skensemble._recipes.parts import Rates
 from skensemble._recipes.recipe import Recipe
 from skensemble.objectives import Objective
 
@@ -37,6 +38,8 @@ class Member:
         What it minimises.
     data : FitData
         The rows it learns, and those that are held out.
+    told : FitData or None
+        What a checkpoint says of them, where they are features of what the user gave.
     """
 
     number: int
@@ -44,6 +47,7 @@ class Member:
     recipe: Recipe
     objective: Objective
     data: FitData
+    told: FitData | None = None
 
     def key(self) -> Any:
         """Return what must be equal for two members to train in one stack."""
@@ -51,7 +55,7 @@ class Member:
         valid = data.valid
         return (
             recipe_key(recipe),
-            rate_key(recipe.training),
+            rate_key(recipe.training, recipe.find(Rates) is not None),
             self.objective.key(),
             (_rows_key(data), data.weight is None),
             tuple((name, values.shape[1:]) for name, values in data.tables().items()),

@@ -30,13 +30,21 @@ _LARGEST = 1e3
 _COUPLED = (torch.optim.SGD, torch.optim.Adam, torch.optim.RMSprop, torch.optim.Adagrad)
 
 
-def rate_key(training: TrainingSettings) -> tuple[Any, ...]:
-    """Return what of rate and decay must be equal for members to train together."""
+def rate_key(training: TrainingSettings, by_part: bool = False) -> tuple[Any, ...]:
+    """Return what of rate and decay must be equal for members to train together.
+
+    Parameters
+    ----------
+    training : TrainingSettings
+        Of a member.
+    by_part : bool, default=False
+        Whether parts of the member have rates of their own.
+    """
     decay = training.optimizer_kwargs.get("weight_decay", 0.0)
     alone = training.optimizer not in _PROPORTIONAL or not 0 < training.lr <= _LARGEST
     scheduled = any(isinstance(callback, LRScheduler) for _, callback in training.callbacks())
     grouped = "param_groups" in training.optimizer_kwargs  # with rates of their own
-    if alone or scheduled or grouped:
+    if alone or scheduled or grouped or by_part:
         return (training.lr, decay)
     can_decay = training.optimizer in (*_COUPLED, torch.optim.AdamW)
     plain = not {"maximize", "decoupled_weight_decay"} & set(training.optimizer_kwargs)

@@ -125,7 +125,7 @@ def records_of(
             "shard that 'stack' and 'n_jobs' make": f"{number} of {len(shards)}",
             "members": [one.number for one in shard],
             "seeds": [one.seed for one in shard],
-            "data": [_told_data(folder, one.data) for one in shard],
+            "data": [_told_data(folder, one.told or one.data) for one in shard],
         }
         records.append(ShardRecord(path / f"shard-{number}", told, folder.every))
     return records

@@ -24,6 +24,7 @@ from skensemble._engine.results import MemberResult
 from skensemble._engine.resuming import Recorder, ShardRecord
 from skensemble._engine.stacks import LoopStack, MemberStack
 from skensemble._engine.telling import Teller
+from skensemble._recipes.parts import Rates
 from skensemble._recipes.recipe import Recipe
 from skensemble._seeding import Purpose, generator, purpose_seed, torch_seeded
 from skensemble.nn._taps import captured_shapes
@@ -157,6 +158,10 @@ def _make_net(
     stopping = training.early_stopping()
     rates = MemberRates([member.recipe.training for member in members], device)
     masks = MemberMasks([member.recipe for member in members], device)
+    kwargs = dict(rates.optimizer_kwargs)
+    by_part = recipe.find(Rates)
+    if by_part is not None:
+        kwargs["param_groups"] = by_part.groups(rates.lr)
     return StackNet(
         stack,
         objective,
@@ -178,7 +183,7 @@ def _make_net(
         verbose=job.verbose,
         use_caching=training.use_caching,
         torch_load_kwargs=training.torch_load_kwargs,
-        **{f"optimizer__{key}": value for key, value in rates.optimizer_kwargs.items()},
+        **{f"optimizer__{key}": value for key, value in kwargs.items()},
         **{f"compile__{key}": value for key, value in training.compile_kwargs.items()},
     )
 

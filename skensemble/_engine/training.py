@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from joblib import Parallel, delayed, effective_n_jobs
@@ -17,6 +17,7 @@ from joblib.parallel import get_active_backend
 from skensemble._data.rows import Rows
 from skensemble._engine.bar import tell
 from skensemble._engine.failures import Outcome, warn_of_room
+from skensemble._engine.heads import Heads, find_heads
 from skensemble._engine.lost import told_of_lost
 from skensemble._engine.members import SAMPLE_ROWS, Member
 from skensemble._engine.planning import Plan, make_plan
@@ -115,6 +116,24 @@ class Training:
 
 def train_members(training: Training, failures: Sequence[Any] = ()) -> Iterator[Outcome]:
     """Train members and yield what became of each shard; none is begun after `failures`."""
+    heads = find_heads(training.members)
+    if heads is None:
+        yield from _train(training, failures)
+        return
+    for outcome in _train(_of_heads(training, heads), failures):
+        yield heads.outcome(outcome)
+
+
+def _of_heads(training: Training, heads: Heads) -> Training:
+    """Return the training of heads, which callbacks see as that of networks."""
+    preview = training.preview
+    if preview is not None:
+        attributes = preview.attributes
+        preview = replace(preview, attributes=lambda done: attributes(heads.all_whole(done)))
+    return replace(training, members=heads.members, preview=preview)
+
+
+def _train(training: Training, failures: Sequence[Any]) -> Iterator[Outcome]:
     members = training.members
     recipe, objective, joint = _parts(members)
     sample = Rows(members[0].data.X, recipe.dtype).slice(0, SAMPLE_ROWS)

@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from skensemble._recipes.recipe import Recipe
 from skensemble._seeding import torch_seeded
 
+# Of embeddings, which are given what every network is given.
+_INTEGERS = ". Rows reach networks as floats; let its forward begin with x = x.long()"
+
 
 def try_module(recipe: Recipe, sample: Tensor, n_rows: int) -> dict[str, Any]:
     """Run a module on a few rows, in both modes, and say what is wrong with its outputs.
@@ -69,8 +72,9 @@ def _attempt(run: Callable[[], Any], name: str, sample: Tensor, mode: str = "") 
     try:
         return run()
     except Exception as error:  # whatever the user's forward raises
+        hint = _INTEGERS if "Long, Int" in str(error) else ""
         raise ValueError(
-            f"The module {name} failed{mode} on {_said_of(sample)}: {error}"
+            f"The module {name} failed{mode} on {_said_of(sample)}: {error}{hint}"
         ) from error
 
 
@@ -87,8 +91,11 @@ def _check_outputs(outputs: Any, recipe: Recipe, name: str, sample: Tensor, mode
     if shape is None:
         message += (
             "; return the logits alone: torchvision's networks with auxiliary outputs do with "
-            "aux_logits=False, others inside a module that picks them"
+            "aux_logits=False, others inside a module that picks them, as the .logits of "
+            "transformers' outputs"
         )
+    elif recipe.origin is not None:
+        message += "; the 'head' of Pretrained says which layer is to be of that size"
     raise ValueError(f"{message}.")
 
 

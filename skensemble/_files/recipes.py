@@ -14,6 +14,7 @@ from skensemble._files.schema import array_of
 from skensemble._forgotten import ForgottenRecipe
 from skensemble._recipes.callbacks import ELEMENTWISE_OPTIMIZERS
 from skensemble._recipes.fields import named
+from skensemble._recipes.pretrained import asked_for_weights
 from skensemble._recipes.reading import read_recipe
 from skensemble._recipes.recipe import Recipe
 from skensemble._recipes.training import TrainingSettings
@@ -24,6 +25,8 @@ from skensemble._tables.preprocessor import TablePreprocessor
 _OPTIMIZERS = {cls.__name__: cls for cls in ELEMENTWISE_OPTIMIZERS}
 
 
+# What a network started from.
+_WEIGHTS = "pretrained weights"
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -38,8 +41,11 @@ def describe_recipe(recipe: Recipe, source: Any) -> dict[str, Any]:
     is_instance = isinstance(recipe.module, nn.Module)
     maker = type(recipe.module) if is_instance else recipe.module
     about["module"] = f"{maker.__module__}.{getattr(maker, '__qualname__', maker)}"
-    about["module_kwargs"] = recipe.module_kwargs
-    for name, value in recipe.module_kwargs.items():
+    asked = asked_for_weights(recipe.module, recipe.module_kwargs)
+    # A file has weights, and its module is made without others.
+    kwargs = {name: one for name, one in recipe.module_kwargs.items() if name not in asked}
+    about["module_kwargs"] = kwargs
+    for name, value in kwargs.items():
         to_json(value, f"the module's argument {name!r}")
     about["dtype"] = "float64" if recipe.dtype == torch.float64 else "float32"
     about["wraps"] = describe_wraps(recipe.wraps)
@@ -49,14 +55,17 @@ def describe_recipe(recipe: Recipe, source: Any) -> dict[str, Any]:
     about["optimizer"] = getattr(training.optimizer, "__name__", "?")
     about["optimizer_kwargs"] = training.optimizer_kwargs
     about["was_none"] = source is None
-    about["missing"] = _missing(training)
+    about["missing"] = _missing(training, recipe, source)
     if "optimizer" in about["missing"]:
         about["optimizer_kwargs"] = {}
     return about
 
 
-def _missing(training: TrainingSettings) -> list[str]:
+def _missing(training: TrainingSettings, recipe: Recipe, source: Any) -> list[str]:
     missing = []
+    pretrained = recipe.origin is not None and recipe.origin.keeps
+    if pretrained or (isinstance(source, ForgottenRecipe) and _WEIGHTS in source.missing):
+        missing.append(_WEIGHTS)
     if training.optimizer not in ELEMENTWISE_OPTIMIZERS or not is_json(training.optimizer_kwargs):
         missing.append("optimizer")
     if training.callbacks():

@@ -91,7 +91,10 @@ _WRAPS = {
     }),
     "channels": record({"part": integer(0, 2**20), "n_splits": integer(1, 2**20)}),
     "cut": record({"cuts": mapping(_CUT)}),
-    "slimming": record({"strength": real(0)}),
+    "slimming": record({"strength": real(0)}, {"keeps": boolean}),
+    "head": record({"layer": text(), "n_outputs": _COUNT}),
+    "frozen": record({"parts": many(text(), 0, 10_000), "others": boolean}),
+    "rates": record({"factors": many(many(anything, 2, 2), 1, 10_000)}),
     "linear": record({
         "features": text(20), "shapes": many(many(_SIZE, 0, 8), 1, 10_000), "dual": boolean,
     }),

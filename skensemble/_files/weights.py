@@ -101,7 +101,7 @@ def check_weights(recipe: Recipe, state: dict[str, Tensor], is_ours: bool) -> No
             n_numbers = sum(one.numel() for name, one in state.items() if not is_extra(name))
             _check_sizes(recipe.module_kwargs, max(_FREE_SIZE, n_numbers))
         with _no_larger(state):
-            module = recipe.fresh().build(0)
+            module = recipe.blank()
     with within("weights"):
         check_values(module, state, is_ours)
         if is_ours:

@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader
 
 from skensemble._arguments import naming
 from skensemble._recipes.callbacks import ELEMENTWISE_OPTIMIZERS
+from skensemble._recipes.pretrained import Pretrained
 from skensemble._recipes.training import make_optimizer
 
 _PREFIXES = (
@@ -107,6 +108,8 @@ def _check_switches(net: NeuralNetClassifier) -> None:
 
 def _check_kinds(net: NeuralNetClassifier) -> None:
     """Refuse what could not be called or found once it is wanted."""
+    if isinstance(net.module, Pretrained):
+        refuse("module", "be the network itself; put Pretrained around the net", net.module)
     for name, kind in (("module", "network"), ("criterion", "criterion"),
                        ("optimizer", "optimizer")):  # fmt: skip
         if not callable(getattr(net, name)):

@@ -57,7 +57,8 @@ def _reinitialised(module: nn.Module) -> nn.Module:
                 "The module was given as an instance, and its part "
                 f"{name or '(the module itself)'!r} of type {type(part).__name__} has no "
                 "reset_parameters(), so members could not start from different weights. "
-                "Pass the module's class instead (with module__* parameters)."
+                "Use skensemble.Pretrained(module), which starts from the weights that it has, or "
+                "pass the module's class (with module__* parameters)."
             )
     for part in reversed(containers):  # a network has the last word on how its layers start
         part.reset_parameters()

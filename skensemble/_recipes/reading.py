@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import inspect
 import numbers
+import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from skorch import NeuralNetClassifier
@@ -29,6 +31,12 @@ from skensemble._recipes.checking import (
     refuse,
     switch,
 )
+from skensemble._recipes.pretrained import (
+    RESET_WARNING,
+    Origin,
+    Pretrained,
+    asked_for_weights,
+)
 from skensemble._recipes.recipe import Recipe
 from skensemble._recipes.training import TrainingSettings, same_net
 
@@ -42,21 +50,53 @@ def read_recipe(estimator: Any) -> Recipe:
         return estimator
     if estimator is None:
         return Recipe(module=None)
+    if isinstance(estimator, Pretrained):
+        return _read_pretrained(estimator)
     if isinstance(estimator, nn.Module) or (
         inspect.isclass(estimator) and issubclass(estimator, nn.Module)
     ):
         return Recipe(module=estimator)
     if isinstance(estimator, NeuralNetClassifier):
-        return _read_net(estimator)
+        recipe = _read_net(estimator)
+        asks = asked_for_weights(recipe.module, recipe.module_kwargs)
+        return _read_pretrained(Pretrained(estimator)) if asks else recipe
     if isinstance(estimator, ForgottenRecipe):
+        missing = ", ".join(estimator.missing)
         raise ValueError(
-            f"The file this estimator was loaded from does not hold its {estimator.missing}. "
-            "It can predict; to fit it, bring the recipe back with set_params(estimator=...)."
+            f"The file this estimator was loaded from does not hold its {missing}. It can "
+            "predict; to fit it, bring the recipe back with set_params(estimator=...)."
         )
     raise TypeError(
         "The 'estimator' must be a skorch NeuralNetClassifier, a torch.nn.Module class or "
-        f"instance, or None. Got {estimator!r} of type {type(estimator).__name__} instead."
+        f"instance, a Pretrained, or None. Got {estimator!r} of type {type(estimator).__name__} "
+        "instead."
     )
+
+
+def warn_of_reset(recipe: Recipe) -> None:
+    """Tell that the weights of an instance are not kept, where nobody has said so."""
+    if recipe.is_made and recipe.origin is None:
+        warnings.warn(RESET_WARNING, UserWarning, stacklevel=2)
+
+
+def _read_pretrained(given: Pretrained) -> Recipe:
+    given.check_params()
+    network = given.network
+    is_net = isinstance(network, NeuralNetClassifier)
+    recipe = _read_net(network) if is_net else Recipe(module=network)
+    if isinstance(recipe.module, nn.Module) and recipe.module_kwargs:
+        names = ", ".join(f"module__{name}" for name in recipe.module_kwargs)
+        raise ValueError(
+            "The net's module has its weights, so the net must have no arguments to make another "
+            f"of its class. Got {names}; leave them out, or pass the class."
+        )
+    if given.rates and "param_groups" in recipe.training.optimizer_kwargs:
+        raise ValueError(
+            "Rates by part must be said once. Got both 'rates' of Pretrained and "
+            "'optimizer__param_groups' of its net; leave one out."
+        )
+    written = replace(given, network=recipe.training.net) if is_net else replace(given)
+    return replace(recipe, wraps=given.wraps(), origin=Origin(written))
 
 
 def _read_net(net: NeuralNetClassifier) -> Recipe:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,10 +17,13 @@ from skensemble._arguments import naming
 from skensemble._recipes.defaults import choose
 from skensemble._recipes.fields import says
 from skensemble._recipes.modules import _accepted, _reinitialised, default_module
+from skensemble._recipes.parts import Frozen, NewHead, Rates
 from skensemble._recipes.plain import full_state, plain_state
+from skensemble._recipes.pretrained import Origin, asked_for_weights
 from skensemble._recipes.training import TrainingSettings
 from skensemble._recipes.wraps import Wrap
 from skensemble._seeding import Purpose, purpose_seed, torch_seeded
+from skensemble.nn._heads import run_heads
 from skensemble.nn._outputs import member_logits
 from skensemble.objectives import Objective
 from skensemble.objectives.base import CrossEntropy
@@ -37,7 +41,7 @@ class Start:
     Attributes
     ----------
     state : dict of Tensor or None
-        Its weights, after pruning.
+        Its weights, after pruning; empty where they are yet to come.
     masks : dict of Tensor
         Which numbers of named parameters are kept (one) and which stay zero.
     """
@@ -47,7 +51,7 @@ class Start:
 
     def put(self, module: nn.Module) -> None:
         """Give the weights to a module, and mask them."""
-        if self.state is not None:
+        if self.state:
             module.load_state_dict(self.state)
         with torch.no_grad():
             for name, mask in self.masks.items():
@@ -82,6 +86,8 @@ class Recipe:
         What reads raw tables, where the user left that to us.
     chosen : bool
         Whether the module and its training were chosen by rules, as the user gave none.
+    origin : Origin or None
+        The network that the user wrote a `Pretrained` of.
     """
 
     module: Any = field(metadata=says("own", "alike"))
@@ -100,6 +106,7 @@ class Recipe:
     channels_last: bool = field(default=False, metadata=says("plain", "alike"))
     table: Any = field(default=None, metadata=says("own", "alike"))
     chosen: bool = field(default=False, metadata=says("plain", "alike"))
+    origin: Origin | None = field(default=None, metadata=says("no", "own"))
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state in words and arrays of NumPy; see `skensemble._recipes.plain`."""
@@ -131,8 +138,10 @@ class Recipe:
         if not isinstance(module, nn.Module) or kwargs:
             known = _accepted(type(module) if isinstance(module, nn.Module) else module)
             data = dict(zip(FILLED, (in_shape, int(n_outputs), int(n_outputs)), strict=True))
+            if asked_for_weights(module, kwargs):  # which have a number of classes of their own
+                data = {"in_shape": in_shape}
             kwargs = {**{key: data[key] for key in data if key in known}, **kwargs}
-        return replace(
+        bound = replace(
             self,
             module=module,
             module_kwargs=kwargs,
@@ -141,6 +150,14 @@ class Recipe:
             dtype=torch.float64 if is_double else torch.float32,
             precision=precision,
         )
+        return bound if self.origin is None else bound._begun(self.origin)
+
+    def _begun(self, origin: Origin) -> Recipe:
+        """Return the recipe with the network that all members start from."""
+        with torch_seeded(0):
+            module = self.module if self.is_made else self._make()
+        wraps = tuple(one.bound(module, self.n_outputs) for one in self.wraps)
+        return replace(self, wraps=wraps, origin=replace(origin, module=module))
 
     def by_rules(self, X: Any, n_rows: int) -> Recipe:
         """Return what is trained where the user gave no recipe, chosen by the rows and columns."""
@@ -189,7 +206,7 @@ class Recipe:
         """Make a module with the initial weights that belong to `seed`, on the CPU."""
         seen, *shapes = self._shapes(self.in_shape)
         with torch_seeded(purpose_seed(seed, Purpose.INIT)):
-            module = self._make()
+            module = self._make_start()
             if any(isinstance(p, UninitializedParameter) for p in module.parameters()):
                 with torch.no_grad():
                     module.eval()(torch.zeros(2, *seen))
@@ -199,10 +216,23 @@ class Recipe:
         self.start.put(module)
         return module
 
+    @property
+    def is_made(self) -> bool:
+        """Whether the module is one already, and none is to be made of its class."""
+        return isinstance(self.module, nn.Module) and not self.module_kwargs
+
+    def _make_start(self) -> nn.Module:
+        """Make the module itself, which nothing is put around yet, as training is to find it."""
+        if self.origin is not None and self.origin.keeps and self.origin.module is not None:
+            return copy.deepcopy(self.origin.module)
+        if self.is_made:
+            # Weights that are put in afterwards need none of before.
+            has_state = self.start.state is not None
+            return copy.deepcopy(self.module) if has_state else _reinitialised(self.module)
+        return self._make()
+
     def _make(self) -> nn.Module:
-        """Make the module itself, which nothing is put around yet."""
-        if isinstance(self.module, nn.Module) and not self.module_kwargs:
-            return _reinitialised(self.module)
+        """Make a module of what makes modules."""
         maker = type(self.module) if isinstance(self.module, nn.Module) else self.module
         with naming("module", f"be made with {self.module_kwargs}"):
             module = maker(**self.module_kwargs)
@@ -215,9 +245,13 @@ class Recipe:
 
     def restore(self, state: dict[str, Tensor]) -> nn.Module:
         """Make a module with the given weights, ready to predict."""
-        module = self.fresh().build(0)
+        module = self.blank()
         module.load_state_dict(state)
         return module.eval()
+
+    def blank(self) -> nn.Module:
+        """Make a module that is to be given its weights."""
+        return replace(self, start=Start({})).build(0)
 
     def forward(self, module: nn.Module, x: Tensor) -> Tensor:
         """Run a module on a batch, in reduced precision where that was asked for."""
@@ -228,6 +262,12 @@ class Recipe:
             return module(x)
         with torch.autocast(x.device.type, dtype=torch.bfloat16):
             return module(x).to(x.dtype)
+
+    def written(self, given: Any) -> Any:
+        """Return what a user would write for one network, where `given` is the estimator's."""
+        if self.origin is not None:
+            return self.origin.written
+        return given if self.chosen or self.training.net is None else self.training.net
 
     # -- other recipes ---------------------------------------------------------------------
 
@@ -274,6 +314,20 @@ class Recipe:
         return tuple(one.key() for one in self.wraps)
 
     @property
+    def only_head(self) -> str | None:
+        """The one layer that learns, of a network whose others are those that all start from."""
+        starts = self.origin is not None and self.origin.keeps
+        is_plain = starts and self.start.state is None and not self.start.masks
+        return self.frozen_but if is_plain else None
+
+    @property
+    def frozen_but(self) -> str | None:
+        """The one layer that is not frozen, of a network that nothing else is put around."""
+        frozen = self.find(Frozen)
+        plain = all(isinstance(one, NewHead | Frozen | Rates) for one in self.wraps)
+        return frozen.backbone_of if frozen is not None and plain else None
+
+    @property
     def n_members(self) -> int:
         """How many members the module holds."""
         return math.prod(one.count_members() for one in self.wraps)
@@ -304,4 +358,23 @@ class Recipe:
 def run_networks(modules: Sequence[nn.Module], recipes: Sequence[Recipe], x: Tensor) -> Tensor:
     """Run networks on a batch, each as its own recipe says; return logits of members."""
     outputs = [own.forward(module, x) for own, module in zip(recipes, modules, strict=True)]
+    return _as_logits(outputs, recipes)
+
+
+def run_members(modules: Sequence[nn.Module], recipes: Sequence[Recipe], x: Tensor) -> Tensor:
+    """Run networks on a batch as `run_networks` does, a backbone that they share once.
+
+    They come to share it in memory here; they are not to be traced or differentiated.
+    """
+    heads = {own.frozen_but for own in recipes}
+    first = recipes[0]
+    if len(heads) > 1 or first.frozen_but is None or any(own.precision for own in recipes):
+        return run_networks(modules, recipes, x)
+    outputs = run_heads(modules, first.frozen_but, lambda: first.forward(modules[0], x))
+    if outputs is None:
+        return run_networks(modules, recipes, x)
+    return _as_logits(outputs, recipes)
+
+
+def _as_logits(outputs: Sequence[Tensor], recipes: Sequence[Recipe]) -> Tensor:
     return member_logits(outputs, [own.outputs_proba for own in recipes])

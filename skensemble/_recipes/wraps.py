@@ -31,6 +31,8 @@ class Wrap(ABC):
     ----------
     name : str
         The kind's name in files, given with the class: ``class Cut(Wrap, name="cut")``.
+    is_built_in : bool
+        Whether it changes the module that is built, and not its training alone.
     is_network : bool
         Whether what comes out is still a network of layers: one that can be differentiated by
         its input, pruned, exported, and asked for its layers' features.
@@ -39,6 +41,7 @@ class Wrap(ABC):
     """
 
     name: ClassVar[str]
+    is_built_in: ClassVar[bool] = True
     is_network: ClassVar[bool] = True
     shares_layers: ClassVar[bool] = False
 
@@ -53,6 +56,10 @@ class Wrap(ABC):
 
         Random numbers come from torch's global generator, seeded for the member.
         """
+
+    def bound(self, module: nn.Module, n_outputs: int) -> Wrap:
+        """Return the wrap for a network that is known by now, and for its number of outputs."""
+        return self
 
     def seen(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of what the module inside is given of a sample."""
@@ -172,13 +179,16 @@ class Slimming(Wrap, name="slimming"):
     ----------
     strength : float
         Strength of the pull.
+    keeps : bool
+        Whether the scales start where they are, in a network that has its weights.
     """
 
     strength: float
+    keeps: bool = False
 
     def wrap(self, module: nn.Module, in_shape: tuple[int, ...]) -> nn.Module:
-        """Let the scales start where network slimming has them."""
-        for _, norm in scaled_norms(module):
+        """Let the scales start where network slimming has them, unless they were learned."""
+        for _, norm in () if self.keeps else scaled_norms(module):
             nn.init.constant_(norm.weight, _SLIM_START)
         return module
 

@@ -32,8 +32,10 @@ def told(value: Any) -> Any:
     if isinstance(value, type) or not hasattr(value, "get_params"):
         return _named(value)
     params = value.get_params(deep=False)
+    weights = getattr(value, "weights_digest", None)  # of what a network starts from
     return {
         "class": _named(type(value)),
+        **({} if weights is None else {"weights": weights()}),
         **{name: told(one) for name, one in params.items() if name not in _WITHOUT_EFFECT},
     }
 

@@ -19,6 +19,7 @@ from skensemble._files.registry import in_files
 from skensemble._fits.given import Given, Steps
 from skensemble._fits.running import fit_alone
 from skensemble._private import Interval, Options, StrOptions, fit_context
+from skensemble._recipes.parts import Frozen, Rates
 from skensemble._recipes.recipe import Recipe
 from skensemble.ensembles.network import NETWORK_CONSTRAINTS, NetworkClassifier
 from skensemble.ensembles.rank1 import Rank1
@@ -187,6 +188,12 @@ class BatchEnsembleClassifier(SingleModule, FusedMembers):
 
     def _widen(self, recipe: Recipe) -> Recipe:
         """Turn the recipe of one network into that of all members."""
+        if recipe.find(Frozen) is not None or recipe.find(Rates) is not None:
+            raise ValueError(
+                "The layers of a BatchEnsembleClassifier are its members' own, so a Pretrained "
+                "recipe of it must have freeze=None and rates=None; 'fast_lr_factor' is the rate "
+                "of the members' vectors."
+            )
         around_one = self.decay_to is not None
         gain = float(self.n_estimators) if around_one else 1.0
         rank1 = Rank1(int(self.n_estimators), self.init, around_one, gain)

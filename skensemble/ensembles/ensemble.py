@@ -33,6 +33,7 @@ from skensemble.ensembles.cross_fitted import CrossFitted
 from skensemble.ensembles.drawing import drawn_rows
 from skensemble.ensembles.left_out import FOUND, require_calibration
 from skensemble.ensembles.network import NETWORK_CONSTRAINTS, NetworkClassifier
+from skensemble.nn._heads import share_backbone
 from skensemble.objectives.base import SumCrossEntropy
 
 __all__ = ["DeepEnsembleClassifier"]
@@ -51,9 +52,9 @@ class DeepEnsembleClassifier(CrossFitted):
 
     Parameters
     ----------
-    estimator : NeuralNetClassifier, Module class or instance, default=None
+    estimator : NeuralNetClassifier, Module class or instance, Pretrained, default=None
         The recipe of a member; see `NetworkClassifier`. A module instance is
-        re-initialised for every member.
+        re-initialised for every member, with a warning; a `Pretrained` says what else is meant.
     n_estimators : int, default=10
         Number of members.
     averaging : {"auto", "proba", "logit", "vote"}, default="auto"
@@ -350,6 +351,9 @@ class DeepEnsembleClassifier(CrossFitted):
                 if result.diverged_at is None:
                     own = recipe.of_member(number)
                     done[number] = self._make_member(own, seeds[number], result)
+                    if own.only_head is not None:  # so that there are no more than two copies
+                        two = [next(iter(done.values())).module_, done[number].module_]
+                        share_backbone(two, own.only_head)
                 else:
                     diverged[number] = result.diverged_at
             self._recipe = recipe
@@ -372,7 +376,7 @@ class DeepEnsembleClassifier(CrossFitted):
 
     def _make_member(self, recipe: Recipe, seed: int, result: MemberResult) -> NetworkClassifier:
         member = NetworkClassifier(
-            self.estimator if recipe.chosen or recipe.training.net is None else recipe.training.net,
+            recipe.written(self.estimator),
             augmentation=self.augmentation,
             class_weight=self.class_weight,
             precision=self.precision,

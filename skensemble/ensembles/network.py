@@ -44,12 +44,13 @@ class NetworkClassifier(SingleModule, BaseNetworkClassifier):
 
     Parameters
     ----------
-    estimator : NeuralNetClassifier, Module class or instance, default=None
+    estimator : NeuralNetClassifier, Module class or instance, Pretrained, default=None
         The recipe: a skorch net says module, criterion, optimiser, learning rate, epochs,
-        batch size, device and callbacks. ``in_shape`` and ``n_classes`` are filled in where
-        the module's constructor has them. ``None`` reads raw tables (categories, missing
-        values), chooses network and training by rules on rows and columns, holds a tenth of
-        the rows out, and keeps the epoch that predicts them best; ``verbose=1`` tells what.
+        batch size, device and callbacks; a `Pretrained`, which weights are kept. ``in_shape``
+        and ``n_classes`` are filled in where the module's constructor has them. ``None`` reads
+        raw tables (categories, missing values), chooses network and training by rules on rows
+        and columns, holds a tenth of the rows out, and keeps the epoch that predicts them best;
+        ``verbose=1`` tells what.
     refit : bool, default=False
         Whether to train a second network of the same seed on all rows, for as many epochs as
         the best one of the first had, by the same schedule. Needs rows that are held out and an

@@ -16,7 +16,7 @@ from skensemble._arguments import naming
 from skensemble._base.checks import check_rows
 from skensemble._data.rows import Rows
 from skensemble._private import Interval, StrOptions, fit_context
-from skensemble._recipes.reading import read_recipe
+from skensemble._recipes.reading import read_recipe, warn_of_reset
 from skensemble._seeding import Purpose, generator, root_seed
 from skensemble.ntk.gradients import Gradients
 from skensemble.ntk.kernels import exact_products, parts_of
@@ -108,7 +108,9 @@ class NTKFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         """
         X = check_rows(self, X, dtype=[np.float64, np.float32])
         self._root = root_seed(self.random_state)
-        self._recipe = read_recipe(self.estimator).bind(X, self.n_outputs)
+        recipe = read_recipe(self.estimator)
+        warn_of_reset(recipe)
+        self._recipe = recipe.bind(X, self.n_outputs)
         sample = Rows(X, self._recipe.dtype, self._recipe.training.device).slice(0, 2)
         self.module_ = self._recipe.build(self._root).to(self._recipe.training.device).eval()
         gradients = self._make_gradients(sample)

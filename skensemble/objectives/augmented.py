@@ -38,6 +38,10 @@ class Augmented(WrappedObjective):
         draws = [np.random.default_rng(purpose_seed(seed, Purpose.AUGMENT)) for seed in own]
         return replace(self, inner=self.inner.start(seeds, shapes, dtype), draws=tuple(draws))
 
+    @property
+    def reads_rows(self) -> bool:
+        return True
+
     def prepare(self, batch: Batch, look: Callable[[Tensor], Tensor]) -> Batch:
         altered = self.augmentation.alter(self._own(batch), self.draws)
         return super().prepare(altered, look)

@@ -102,6 +102,11 @@ class Objective(Mergeable, ABC):
         """Whether the loss changes over the epochs and wants ``batch.progress``."""
         return False
 
+    @property
+    def reads_rows(self) -> bool:
+        """Whether `prepare` reads or alters ``batch.x``, which features then cannot stand for."""
+        return False
+
     def start(self, seeds: Sequence[int], shapes: dict[str, Any], dtype: torch.dtype) -> Objective:
         """Get ready to train members of these seeds; `shapes` are of features and layers.
 
@@ -205,6 +210,10 @@ class WrappedObjective(Objective):
     @property
     def follows_progress(self) -> bool:
         return self.inner.follows_progress
+
+    @property
+    def reads_rows(self) -> bool:
+        return self.inner.reads_rows
 
     def start(self, seeds: Sequence[int], shapes: dict[str, Any], dtype: torch.dtype) -> Objective:
         return replace(self, inner=self.inner.start(seeds, shapes, dtype))

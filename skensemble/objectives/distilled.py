@@ -182,6 +182,10 @@ class AskedPerBatch(WrappedObjective):
     def start(self, seeds: Sequence[int], shapes: dict[str, Any], dtype: torch.dtype) -> Objective:
         return super().start(seeds, {**shapes, "layers": self.shapes}, dtype)
 
+    @property
+    def reads_rows(self) -> bool:
+        return True
+
     def prepare(self, batch: Batch, look: Callable[[Tensor], Tensor]) -> Batch:
         rows = batch.x if batch.other_x is None else batch.other_x
         with torch.no_grad():
@@ -221,6 +225,10 @@ class Perturbed(WrappedObjective):
         draws = tuple(generator(seed, Purpose.PERTURB) for seed in seeds)
         inner = self.inner.start(seeds, shapes, dtype)
         return replace(self, inner=inner, draws=draws, spread=spread)
+
+    @property
+    def reads_rows(self) -> bool:
+        return True
 
     def prepare(self, batch: Batch, look: Callable[[Tensor], Tensor]) -> Batch:
         x = batch.x if len(batch.x) == len(self.draws) else batch.x[[0] * len(self.draws)]

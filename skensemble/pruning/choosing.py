@@ -17,6 +17,8 @@ from skensemble.pruning.scores import largest, n_kept, widen
 from skensemble.pruning.surgery import CannotPrune, perform
 
 Score = Callable[[nn.Module, nn.Module | None], Tensor]
+# Reasons that an error gives, and layers that it names for each.
+_MOST_REASONS, _MOST_NAMES = 4, 2
 
 
 @dataclass(frozen=True)
@@ -100,8 +102,23 @@ def kinds(module: nn.Module, layers: str) -> tuple[type, ...]:
 
 
 def listed(left_alone: dict[str, str]) -> str:
-    """Say which layers stay whole, and why."""
-    return "; ".join(f"{name}: {why}" for name, why in left_alone.items()) or "none"
+    """Say which layers stay whole, and why: the reasons of most of them, with the first of each.
+
+    >>> listed({"c": "'skip' names it", "a": "it is odd", "b": "it is odd"})
+    "a, b: it is odd; c: 'skip' names it"
+    """
+    reasons: dict[str, list[str]] = {}
+    for name, why in left_alone.items():
+        reasons.setdefault(why, []).append(name)
+    most = sorted(reasons.items(), key=lambda one: -len(one[1]))
+    told = [f"{_first(names)}: {why}" for why, names in most[:_MOST_REASONS]]
+    others = sum(len(names) for _, names in most[_MOST_REASONS:])
+    return "; ".join(told + [f"{others} for other reasons"] * bool(others)) or "none"
+
+
+def _first(names: Sequence[str]) -> str:
+    rest = len(names) - _MOST_NAMES
+    return ", ".join(names[:_MOST_NAMES]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def nothing_found(

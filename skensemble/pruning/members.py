@@ -79,4 +79,9 @@ def restore_recipe(fitted: Any, source: Any) -> None:
 
 def slimmed(strength: float) -> Callable[[Recipe], Recipe]:
     """Return what adds the pull of network slimming to a recipe."""
-    return lambda recipe: recipe.wrapped(Slimming(float(strength)))
+
+    def change(recipe: Recipe) -> Recipe:
+        keeps = recipe.origin is not None and recipe.origin.keeps
+        return recipe.wrapped(Slimming(float(strength), keeps))
+
+    return change

@@ -22,6 +22,7 @@ from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 
 from skensemble._seeding import torch_seeded
+from skensemble.nn._still import is_hooked
 from skensemble.nn._tracing import CannotStack, trace_graph
 from skensemble.nn.narrowing import CONVOLUTIONS, NORMS, Cuts, blank, cut
 
@@ -224,7 +225,7 @@ class _Follower:
             raise _CannotFollow("it shares its weights with another layer")
         if parametrize.is_parametrized(layer):
             raise _CannotFollow("its weights are parametrised")
-        if layer._forward_pre_hooks or layer._forward_hooks:
+        if is_hooked(layer):
             raise _CannotFollow("a hook changes what it does")
         if getattr(layer, "groups", 1) > 1:
             raise _CannotFollow("it is a grouped convolution")
