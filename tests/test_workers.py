@@ -23,10 +23,12 @@ from nets import (
 )
 from sklearn.base import clone
 from skorch.callbacks import Callback
+from torch import nn
 
 from skensemble import DistilledClassifier, NetworkClassifier
 from skensemble._engine import failures, resources, shards
 from skensemble._seeding import member_seed
+from skensemble.nn import MLP
 
 X, Y = make_points()
 BACKENDS = {
@@ -324,6 +326,7 @@ def test_threads_share_the_processors(monkeypatch, n_jobs, expected):
     before = torch.get_num_threads()
     torch.set_num_threads(4)
     CountThreads.seen.clear()
+    monkeypatch.setattr(resources, "_THREADED_MACS", 0)
     net = make_net(callbacks=[CountThreads()], max_epochs=2)
     try:
         with joblib.parallel_config("threading"):
@@ -337,6 +340,40 @@ def test_threads_share_the_processors(monkeypatch, n_jobs, expected):
     finally:
         torch.set_num_threads(before)
     assert CountThreads.seen == [expected] * 16
+
+
+class RawMLP(nn.Module):
+    """Products of parameters that are in no layer."""
+
+    def __init__(self, in_shape, n_classes, hidden=8):
+        super().__init__()
+        self.first = nn.Parameter(0.1 * torch.randn(in_shape[0], hidden))
+        self.second = nn.Parameter(0.1 * torch.randn(hidden, n_classes))
+
+    def forward(self, x):
+        return torch.relu(x @ self.first) @ self.second
+
+
+@pytest.mark.parametrize("module", [MLP, RawMLP])
+@pytest.mark.parametrize(("hidden", "members", "expected"), [(8, 1, 1), (8, 2, 1), (40000, 1, 3)])
+def test_small_steps_have_one_thread(module, hidden, members, expected):
+    hidden = (hidden,) if module is MLP else hidden
+    net = make_net(module, callbacks=[CountThreads()], max_epochs=1, module__hidden=hidden)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    CountThreads.seen.clear()
+    try:
+        make_ensemble(members, net).fit(X, Y)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert CountThreads.seen == [expected] * members
+
+
+def test_a_step_is_counted_over_the_stack():
+    assert resources.threads_of_step(4, 2.9e6) == 1
+    assert resources.threads_of_step(4, 3.1e6) == 4
+    assert resources.threads_of_step(1, 3.1e6) == 1
 
 
 def test_a_process_has_no_more_threads_than_there_are_here(monkeypatch, one_thread):

@@ -6,6 +6,7 @@ repeat. ``docs/design/stacking.md`` has the measurements behind the numbers.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -53,6 +54,8 @@ class Plan:
         Layers whose features the objective wants.
     member_bytes : int
         Weights, gradients and two optimiser moments of one member.
+    member_macs : float
+        Multiply-adds of one member's batch, at least.
     """
 
     kind: type[MemberStack]
@@ -63,6 +66,7 @@ class Plan:
     graph: tuple[GraphNode, ...] = ()
     taps: tuple[Tap, ...] = ()
     member_bytes: int = 0
+    member_macs: float = math.inf
 
     def build(self, modules: list[nn.Module]) -> MemberStack:
         """Put modules into a stack of the planned kind."""
@@ -114,6 +118,7 @@ def make_plan(
         draws=bool(blockers) or _draws(module, sample),
         taps=taps,
         member_bytes=_count_bytes(module),
+        member_macs=_count_macs(module, recipe, sample),
     )
     if len(seeds) == 1 or (stack == 1 and not joint):
         return alone
@@ -130,7 +135,7 @@ def make_plan(
     except CannotStack as no_graph:
         graph = ()
         kind, reason = VmapStack, str(no_graph)
-        if stack == "auto" and not _is_small(module, recipe, sample):
+        if stack == "auto" and not _is_small(alone.member_macs, recipe):
             return replace(alone, reason="it is too large to gain from training together")
         try:
             _check_same(VmapStack, recipe, sample, seeds, taps)
@@ -160,11 +165,16 @@ def _draws(module: nn.Module, sample: Tensor) -> bool:
         return not torch.equal(before, torch.get_rng_state())
 
 
-def _is_small(module: nn.Module, recipe: Recipe, sample: Tensor) -> bool:
-    device = torch.device(recipe.training.device).type
+def _count_macs(module: nn.Module, recipe: Recipe, sample: Tensor) -> float:
+    """Count a batch's multiply-adds; a parameter of no known layer takes part in one at least."""
     batch = recipe.training.batch_size
-    batch = 512 if batch == -1 else batch
-    return batch * count_macs(module, sample) <= _VMAP_MACS.get(device, _VMAP_MACS["cpu"])
+    n_parameters = sum(p.numel() for p in module.parameters())
+    return (512 if batch == -1 else batch) * max(count_macs(module, sample), n_parameters)
+
+
+def _is_small(macs: float, recipe: Recipe) -> bool:
+    device = torch.device(recipe.training.device).type
+    return macs <= _VMAP_MACS.get(device, _VMAP_MACS["cpu"])
 
 
 def _check_same(

@@ -13,6 +13,9 @@ from joblib import cpu_count
 from joblib.parallel import ThreadingBackend
 
 _CGROUP = Path("/sys/fs/cgroup")
+# Multiply-adds of a step below which two threads gain nothing, and lose a hundredfold where another
+# process has one of their processors: each waits for the other in every product.
+_THREADED_MACS = 3e6
 
 
 def available_bytes() -> int | None:
@@ -52,6 +55,11 @@ def threads_of_worker(backend: Any, n_workers: int) -> int:
     if n_workers > 1 and isinstance(backend, ThreadingBackend):
         return min(n_threads, max(1, cpu_count() // n_workers))
     return n_threads
+
+
+def threads_of_step(n_threads: int, macs: float) -> int:
+    """Return how many threads of torch a training step of so many multiply-adds is worth."""
+    return 1 if macs < _THREADED_MACS else n_threads
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from skensemble._engine.lost import told_of_lost
 from skensemble._engine.members import SAMPLE_ROWS, Member
 from skensemble._engine.planning import Plan, make_plan
 from skensemble._engine.progress import Channel, Watch, announce, channel_to, listeners
-from skensemble._engine.resources import threads_of_worker
+from skensemble._engine.resources import threads_of_step, threads_of_worker
 from skensemble._engine.results import MemberResult
 from skensemble._engine.resuming import records_of
 from skensemble._engine.shards import Job, _parts, make_shards, shard_device, train_shard
@@ -150,7 +150,8 @@ def _train(training: Training, failures: Sequence[Any]) -> Iterator[Outcome]:
             for shard in make_shards(group, plan.size, n_workers, fixed=training.stack != "auto")
         ]
     n_workers = min(n_workers, len(shards))
-    n_threads = threads_of_worker(backend, n_workers)
+    step = plan.member_macs * max(map(len, shards))
+    n_threads = threads_of_step(threads_of_worker(backend, n_workers), step)
     with _told(training, len(shards), backend) as (watch, channel):
         job = Job(plan, training.order_seed, training.verbose, n_threads, n_workers, channel)
         for outcome in _train_shards(training, job, shards, backend, failures):
