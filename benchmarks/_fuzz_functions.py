@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from _fuzz_nets import MODULES
-from _fuzz_objects import RECIPES, TEACHERS, ensemble, fitted
+from _fuzz_objects import RECIPES, TEACHERS, _fit_net, ensemble, fitted
 from _fuzz_subjects import ESTIMATORS, Subject
 from _fuzz_values import (
     GOOD_X,
@@ -26,13 +26,17 @@ from _fuzz_values import (
     plain,
     rows,
 )
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 import skensemble
 from skensemble import (
     conformal,
     datasets,
+    deploy,
     inspection,
     metrics,
+    model_selection,
     nn,
     ntk,
     pruning,
@@ -100,6 +104,35 @@ def _cut_file() -> str:
     return str(path)
 
 
+def network() -> Any:
+    """Return an unfitted network."""
+    return skensemble.NetworkClassifier(_fit_net(), random_state=0)
+
+
+def pipeline() -> Any:
+    """Return an unfitted pipeline that ends in a network."""
+    return make_pipeline(StandardScaler(), network())
+
+
+def fit_pretrained(
+    network: Any, start: Any = "weights", head: Any = "last", freeze: Any = None, rates: Any = None
+) -> Any:
+    """Fit a network that starts from weights."""
+    recipe = skensemble.Pretrained(network, start, head, freeze, rates)
+    return skensemble.NetworkClassifier(recipe, random_state=0).fit(rows(), labels())
+
+
+def _network() -> Any:
+    return torch.nn.Sequential(torch.nn.Linear(4, 5), torch.nn.ReLU(), torch.nn.Linear(5, 2))
+
+
+def _c_file() -> str:
+    return str(Path(saved()).with_name("student.c"))
+
+
+_PIPELINES: Pool = {"pipeline": pipeline, "network": network, "class": lambda: StandardScaler,
+                    "scaler": StandardScaler}  # fmt: skip
+_PATHS: Pool = {"good": _c_file, "no folder": lambda: "/nowhere/file.c", "folder": lambda: "/"}
 _FILES: Pool = {"good": saved, "missing": lambda: "/nowhere/file", "other": _other_file,
                 "cut": _cut_file}  # fmt: skip
 _SMALL = {"n_samples": 20, "n_classes": 3}
@@ -157,6 +190,22 @@ FUNCTIONS: list[Subject] = [
               {"ensemble": _ENSEMBLES, "X_val": _ROWS, "y_val": _TRUE, "sample_weight": WEIGHTS,
                "method": plain(greedy="greedy", random="random")},
               ensemble=fitted_ensemble, X_val=rows, y_val=labels),
+    *(_function(measure, {"estimator": _PIPELINES, "X": _ROWS, "y": _TRUE, "groups": WEIGHTS,
+                          "cv": plain(two=2, none=None, generator=lambda: iter([([0, 1], [2])]))},
+                estimator=pipeline, X=rows, y=labels, cv=2)
+      for measure in (model_selection.cross_validate, model_selection.cross_val_score,
+                      model_selection.cross_val_predict)),
+    _function(fit_pretrained,
+              {"network": _MODULES, "freeze": plain(all="backbone", part=["0"], none=["zz"]),
+               "rates": plain(part={"0": 0.1}, none={"zz": 0.1}, bad={"0": -1}),
+               "head": plain(last="last", named="2", none=None, strange="zz")},
+              network=_network),
+    _function(deploy.as_module, {"estimator": {**_ENSEMBLES, **_PIPELINES}},
+              estimator=fitted_ensemble),
+    _function(deploy.coded_rows, {"estimator": {**_ENSEMBLES, **_PIPELINES}, "X": _ROWS},
+              estimator=fitted_ensemble, X=rows),
+    _function(deploy.export_c, {"path": _PATHS, "estimator": {**_ENSEMBLES, **_PIPELINES}},
+              estimator=fitted_ensemble, path=_c_file),
     _function(skensemble.load, {"path": _FILES, "module": _MODULES}, path=saved),
     _function(datasets.make_labelled_gaussian, {"shape": plain(one=4, two=(2, 2))}, **_SMALL,
               shape=(1, 2, 2)),

@@ -24,6 +24,7 @@ from skensemble import (
     StackedGridSearchCV,
     StackedRandomizedSearchCV,
     TeacherCommittee,
+    model_selection,
     ntk,
     preprocessing,
 )
@@ -112,6 +113,9 @@ ESTIMATORS: list[Subject] = [
                param_grid={"estimator__lr": [0.01, 0.02]}, cv=2),
     _estimator(StackedRandomizedSearchCV, "", 0.7, estimator=lambda: NetworkClassifier(net()),
                param_distributions={"estimator__lr": [0.01, 0.02]}, cv=2, n_iter=2),
+    _estimator(model_selection.StackedHalvingGridSearchCV, "", 0.5,
+               estimator=lambda: NetworkClassifier(net()), min_resources=15, factor=2,
+               param_grid={"estimator__lr": [0.01, 0.02]}, cv=2),
     _estimator(ntk.NTKFeatures, "estimator", 1, estimator=net),
     _estimator(preprocessing.ModuleFeatures, "module", 1, module=net),
     _estimator(preprocessing.ChannelSplit, "", 0.5),

@@ -15,13 +15,16 @@ from sklearn import model_selection
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import GridSearchCV, check_cv
 from sklearn.pipeline import Pipeline
-from sklearn.utils import indexable
+from sklearn.utils import _safe_indexing, indexable
 from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import _num_samples
 
+from skensemble._arguments import naming
+from skensemble._base.checks import N_JOBS, ROWS
 from skensemble._engine.bar import tell
 from skensemble._fits.prepared import asking, offered
 from skensemble._fits.running import fit_together
+from skensemble._private import HasMethods, validate_params
 from skensemble.model_selection.candidates import (
     FixedFolds,
     Folds,
@@ -32,6 +35,16 @@ from skensemble.model_selection.chains import network_of
 
 # What needs a column a class, which scikit-learn numbers.
 _ENCODED = ("decision_function", "predict_proba", "predict_log_proba")
+
+
+# What all three are checked by; the rest is scikit-learn's to check.
+_CHECKED: dict[str, list[Any]] = {
+    "estimator": [HasMethods("fit")],
+    "cv": ["cv_object"],
+    "n_jobs": N_JOBS,
+    "verbose": ["verbose"],
+    "params": [dict, None],
+}
 
 
 @dataclass(frozen=True)
@@ -55,6 +68,7 @@ class _Ready:
     seconds: np.ndarray | None = None
 
 
+@validate_params(_CHECKED, prefer_skip_nested_validation=False)
 def cross_validate(
     estimator: Any,
     X: Any,
@@ -131,6 +145,7 @@ def cross_validate(
     return found
 
 
+@validate_params(_CHECKED, prefer_skip_nested_validation=False)
 def cross_val_score(
     estimator: Any,
     X: Any,
@@ -193,6 +208,7 @@ def cross_val_score(
     return scores
 
 
+@validate_params(_CHECKED, prefer_skip_nested_validation=False)
 def cross_val_predict(
     estimator: Any,
     X: Any,
@@ -282,14 +298,22 @@ def _trained(
     say = partial(tell, "cross-validation") if verbose else _say_nothing
     start = time.perf_counter()
     passed = dict(params or {}) | ({} if groups is None else {"groups": groups})
+    with naming("X", ROWS):
+        rows, labels = indexable(X, y)
+        _safe_indexing(rows, [0])
+    with naming("cv", "be folds, or give pairs of rows to train and to test on"):
+        splitter = check_cv(cv, y, classifier=is_classifier(estimator))
     try:
-        cv, fit_params = _ask_for_folds(estimator, X, y, cv, passed, scoring)
+        search = GridSearchCV(estimator, {}, scoring=scoring, cv=splitter)
+        routed = search._get_routed_params_for_fit(passed)
     except Exception as error:  # scikit-learn reports it in its own way
         say(f"folds are fitted one by one because of {error!r}")
-        yield _Ready(estimator, cv, n_jobs)
+        yield _Ready(estimator, splitter, n_jobs)
         return
-    rows, labels = indexable(X, y)
-    folds = Folds(rows, labels, cv.splits, fit_params, say)
+    with naming("cv", "give pairs of rows to train and to test on"):
+        asked = splitter.split(rows, labels, **routed.splitter.split)
+        cv = _SameFolds(FixedFolds.of(asked, _num_samples(rows)).splits, splitter)
+    folds = Folds(rows, labels, cv.splits, routed.estimator.fit, say)
     made = [clone(estimator) for _ in cv.splits]
     candidates = [as_candidate(0, made, "the estimator", say)]
     run = partial(fit_together, n_jobs=n_jobs, verbose=max(0, verbose - 1))
@@ -302,18 +326,6 @@ def _trained(
     asks = asking(estimator) if type(estimator) is Pipeline else nullcontext(estimator)
     with parallel_config("sequential"), offered(trained.prepared), asks as one:
         yield _Ready(one, cv, None, trained.seconds[0])
-
-
-def _ask_for_folds(
-    estimator: Any, X: Any, y: Any, cv: Any, passed: dict[str, Any], scoring: Any
-) -> tuple[_SameFolds, dict[str, Any]]:
-    """Return folds, which can be asked for once, and what is for the estimator's `fit`."""
-    splitter = check_cv(cv, y, classifier=is_classifier(estimator))
-    search = GridSearchCV(estimator, {}, scoring=scoring, cv=splitter)
-    routed = search._get_routed_params_for_fit(passed)
-    asked = splitter.split(*indexable(X, y), **routed.splitter.split)
-    same = FixedFolds.of(asked, _num_samples(X))
-    return _SameFolds(same.splits, splitter), routed.estimator.fit
 
 
 def _say_nothing(what: str) -> None:
