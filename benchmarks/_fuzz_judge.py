@@ -112,7 +112,7 @@ def _on_purpose(error: BaseException, steps: list[TracebackType]) -> bool:
 def _is_named(message: str, names: Collection[str]) -> bool:
     wanted = []
     for name in names:
-        wanted.append(WORDS.get(name, rf"\b{re.escape(name)}\b"))
+        wanted.append(WORDS.get(name, rf"\b{re.escape(name)}_?\b"))
         prefix, _, rest = name.partition("__")
         wanted += [rf"\b{re.escape(prefix)}\b"] if rest else []
     return any(re.search(one, message) for one in wanted)

@@ -140,6 +140,12 @@ def test_a_single_row_is_too_few_for_batch_normalisation():
     assert np.isfinite(two.predict_proba(X)).all()
 
 
+def test_weights_that_are_no_numbers_are_refused():
+    proba = np.full((2, 2), 0.5)
+    with pytest.raises(ValueError, match="'sample_weight' must be one number of at least 0 a row"):
+        retention([0, 1], proba, proba, sample_weight=np.float32("nan"))
+
+
 def test_a_network_that_is_frozen_as_a_whole_is_refused():
     refuse("must have something to learn.*'callbacks'", small(callbacks=[Freezer("*", at=1)]))
 
@@ -270,6 +276,8 @@ def test_teachers():
     refuse("'teachers' must be classifiers", ["x"], estimator=DistilledClassifier, student=small())
     refuse("'teacher' must be able to learn", [LogisticRegression()], np.full((24, 2), "a"),
            estimator=TeacherCommittee)  # fmt: skip
+    refuse("Negative values in data passed to `sample_weight`", [LogisticRegression()],
+           estimator=TeacherCommittee, weight=-np.ones(len(Y)))  # fmt: skip
     refuse("'weights' must be one number", [LogisticRegression()], estimator=TeacherCommittee,
            weights=["x"])  # fmt: skip
 

@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils import Tags, get_tags
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
 from skorch import NeuralNetClassifier
 
 from skensemble._arguments import as_numpy, naming
 from skensemble._base.fitted import is_fitted, unwrap
 from skensemble._fits.subfit import aside, fit_estimator
-from skensemble._private import VisualBlock, fit_context
+from skensemble._private import VisualBlock, check_sample_weight, fit_context
 from skensemble.ensembles.network import NetworkClassifier
 
 __all__ = ["TeacherCommittee", "voices_of"]
@@ -138,7 +138,7 @@ class TeacherCommittee(ClassifierMixin, BaseEstimator):
         y : array-like of shape (n_samples,)
             Labels.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows; every teacher that is fitted must take them.
+            Non-negative weights of the rows; every teacher that is fitted must take them.
 
         Returns
         -------
@@ -149,6 +149,12 @@ class TeacherCommittee(ClassifierMixin, BaseEstimator):
         self._check_teachers()
         with naming("X", "be rows that the teachers take"):
             validate_data(self, X, skip_check_array=True)
+        if sample_weight is not None:  # of which a tree would make what are no probabilities
+            with naming("sample_weight", "be one number of at least 0 a row"):
+                sample_weight = check_sample_weight(
+                    as_numpy(sample_weight), np.empty((_num_samples(y), 1)),
+                    ensure_non_negative=True,
+                )  # fmt: skip
         teachers = [
             one if is_fitted(one) else fit_estimator(_as_ours(one), X, y, sample_weight)
             for one in self.teachers

@@ -122,7 +122,7 @@ def retention(
         weight = check_sample_weight(
             as_numpy(sample_weight), proba["student"], dtype=np.float64, ensure_non_negative=True
         )
-        if not weight.any():
+        if not (weight > 0).any():  # a number that is none for all rows gets here too
             raise ValueError("Got none above 0")
     used = weight > 0  # else what is infinite would count, zero times
     y, weight = y[used], weight[used]

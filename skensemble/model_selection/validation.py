@@ -19,7 +19,7 @@ from sklearn.utils import _safe_indexing, indexable
 from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import _num_samples
 
-from skensemble._arguments import naming
+from skensemble._arguments import as_numpy, naming
 from skensemble._base.checks import N_JOBS, ROWS
 from skensemble._engine.bar import tell
 from skensemble._fits.prepared import asking, offered
@@ -125,7 +125,7 @@ def cross_validate(
     ) as ready:
         found: dict[str, Any] = model_selection.cross_validate(
             ready.estimator,
-            X,
+            as_numpy(X),
             y,
             groups=groups,
             scoring=scoring,
@@ -194,7 +194,7 @@ def cross_val_score(
     ) as ready:
         scores: np.ndarray = model_selection.cross_val_score(
             ready.estimator,
-            X,
+            as_numpy(X),
             y,
             groups=groups,
             scoring=scoring,
@@ -259,7 +259,7 @@ def cross_val_predict(
     with _trained(estimator, X, asked_of, groups, cv, n_jobs, verbose, params, None, None) as ready:
         predictions: np.ndarray = model_selection.cross_val_predict(
             ready.estimator,
-            X,
+            as_numpy(X),
             y,
             groups=groups,
             cv=ready.cv,
@@ -299,7 +299,7 @@ def _trained(
     start = time.perf_counter()
     passed = dict(params or {}) | ({} if groups is None else {"groups": groups})
     with naming("X", ROWS):
-        rows, labels = indexable(X, y)
+        rows, labels = indexable(as_numpy(X), y)
         _safe_indexing(rows, [0])
     with naming("cv", "be folds, or give pairs of rows to train and to test on"):
         splitter = check_cv(cv, y, classifier=is_classifier(estimator))
