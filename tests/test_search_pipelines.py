@@ -5,8 +5,10 @@ trained in as few calls of the engine as stacks are needed.
 """
 
 import pickle
+import threading
 import warnings
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -311,6 +313,43 @@ def test_what_cannot_be_stacked_is_said_and_fitted_by_itself(capsys):
     assert sizes == [1] * 5
     assert "Other is not an estimator of skensemble" in capsys.readouterr().out
     assert_same(theirs, ours)
+
+
+class Placed(LogisticRegression):
+    """Notes which thread fitted it."""
+
+    def fit(self, X, y):
+        self.fitted_by_ = threading.get_ident()
+        return super().fit(X, y)
+
+
+@pytest.mark.parametrize(("n_jobs", "here"), [(None, True), (2, False)])
+def test_steps_of_others_are_fitted_by_workers(n_jobs, here):
+    places = set()
+
+    def score(estimator, X, y):
+        places.add(getattr(last(estimator), "fitted_by_", None))
+        return estimator.score(X, y)
+
+    make, space = lambda: pipeline(StandardScaler()), {"net": [network(), Placed(), Placed(C=0.1)]}
+    theirs, _ = fitted(GridSearchCV, make, space)
+    with joblib.parallel_config("threading"):
+        ours, sizes = fitted(StackedGridSearchCV, make, space, scoring=score, n_jobs=n_jobs)
+    assert_same(theirs, ours)
+    assert sizes[0] == 2
+    assert (threading.get_ident() in places) == here
+
+
+def test_a_step_of_others_that_fails_in_a_worker_fails_alone():
+    make = lambda: pipeline(StandardScaler())  # noqa: E731
+    space = {"net": [network(), LogisticRegression(C=-1.0)]}
+    found = []
+    for kind in (GridSearchCV, StackedGridSearchCV):
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            found.append(fitted(kind, make, space, n_jobs=2)[0])
+        assert any("'C' parameter of LogisticRegression" in str(one.message) for one in told)
+    assert_same(*found)
 
 
 def test_metadata_is_routed():

@@ -6,11 +6,13 @@ before it make of a fold's rows. All that can share a stack does.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from joblib import Parallel, delayed, effective_n_jobs
 from sklearn.utils.validation import _num_samples
 
 from skensemble._fits.given import Given, Steps
@@ -36,12 +38,15 @@ class Candidate:
         One a fold.
     told : str
         What it is called.
+    is_ours : bool
+        Whether it ends in networks that can share stacks.
     """
 
     number: int
     key: str
     estimators: list[Any]
     told: str
+    is_ours: bool = True
 
 
 @dataclass(frozen=True)
@@ -137,6 +142,8 @@ class TrainedTogether:
         What is to be fitted.
     run : callable
         Runs the fits' steps and returns an outcome for each.
+    n_jobs : int or None
+        Workers for candidates that are not ours.
 
     Attributes
     ----------
@@ -153,11 +160,14 @@ class TrainedTogether:
         folds: Folds,
         candidates: Sequence[Candidate | None],
         run: Callable[[list[Steps]], list[Outcome]],
+        n_jobs: int | None = None,
     ) -> None:
         self.prepared = Prepared()
         self.n_fits = 0
         self.seconds = np.full((len(candidates), len(folds.splits)), np.nan)
-        for fits in _in_waves(folds, [one for one in candidates if one is not None]):
+        known = [one for one in candidates if one is not None]
+        self._fit_others(folds, [one for one in known if not one.is_ours], n_jobs)
+        for fits in _in_waves(folds, [one for one in known if one.is_ours]):
             outcomes = run([fit.steps for fit in fits])
             self.n_fits += len(fits)
             for fit, outcome in zip(fits, outcomes, strict=True):
@@ -168,6 +178,31 @@ class TrainedTogether:
                     own += folds.chains.share_of(fit.front)
                 self.prepared.add(fit.key, fit.estimator, outcome.error)
                 self.seconds[fit.place] = own
+
+    def _fit_others(self, folds: Folds, others: list[Candidate], n_jobs: int | None) -> None:
+        """Fit what shares no stacks, by workers, since scikit-learn's loop has none here."""
+        places = [(one, number) for one in others for number in range(len(folds.splits))]
+        if not places or effective_n_jobs(n_jobs) == 1:
+            return
+        calls = (
+            delayed(_fit_elsewhere)(one.estimators[number], *folds.chains.fold(number))
+            for one, number in places
+        )
+        for (one, number), (fitted, error, seconds) in zip(
+            places, Parallel(n_jobs=n_jobs)(calls), strict=True
+        ):
+            self.prepared.add((one.key, folds.key(number, whole=True)), fitted, error)
+            self.seconds[one.number, number] = seconds
+
+
+def _fit_elsewhere(estimator: Any, X: Any, y: Any, params: dict[str, Any]) -> Any:
+    """Fit in a worker; return the estimator, its error if it failed, and its seconds."""
+    start, error = time.perf_counter(), None
+    try:
+        estimator.fit(X, y, **params)
+    except Exception as failure:  # scikit-learn reports it in its own way
+        error = failure
+    return estimator, error, time.perf_counter() - start
 
 
 def _in_waves(folds: Folds, candidates: list[Candidate]) -> Iterable[list[_Fit]]:
@@ -207,7 +242,7 @@ def as_candidate(
         networks = [network_of(one) for one in made]
         if not networks or networks[0] is None:
             say(f"{told} does not end in an estimator of skensemble; it is fitted by itself")
-            return None
+            return Candidate(number, estimator_key(made[0]), made, told, False) if made else None
         for one in (*made, *(each for each in networks if each not in made)):
             one._validate_params()
         return Candidate(number, estimator_key(made[0]), made, told)

@@ -291,7 +291,8 @@ class StackedSearch:
             self._make_candidate(under_way.estimator, number, one, len(splits))
             for number, one in enumerate(candidates)
         ]
-        trained = TrainedTogether(folds, made, partial(self._run_fits, under_way.bar))
+        run = partial(self._run_fits, under_way.bar)
+        trained = TrainedTogether(folds, made, run, self.n_jobs)  # type: ignore[attr-defined]
         if trained.n_fits:
             self._say(
                 f"{np.isfinite(trained.seconds).any(1).sum()} candidates on {len(splits)} folds in "
