@@ -15,7 +15,7 @@ other export too,
 All in one process with one thread, in turn, the order rotated every round. A call is what a
 service does with a row of float32 that it has: ``predict_proba(row)``, ``session.run``, or the C
 function through ctypes with the row's address. The batch of C is a loop in C. C is compiled by
-gcc -O3 and stripped. Start-up is the clock from the start of a process to its first prediction,
+gcc -O2 and stripped. Start-up is the clock from the start of a process to its first prediction,
 imports and the reading of the file included; of C, that of an executable. Forest and boosting are
 scikit-learn's at their defaults, but for 300 trees, as joblib writes them and as skl2onnx does.
 """
@@ -186,7 +186,7 @@ def _compiled(student: Any, folder: Path, weights: str) -> Served:
     for name, more in {"library": LOOP, "main": MAIN}.items():
         (folder / f"{weights}_{name}.c").write_text(text + more)
         shared = ["-shared", "-fPIC"] if name == "library" else []
-        command = ["gcc", "-std=c99", "-O3", "-s", "-Wall", "-Wextra", "-Werror", *shared,
+        command = ["gcc", "-std=c99", "-O2", "-s", "-Wall", "-Wextra", "-Werror", *shared,
                    f"{weights}_{name}.c", "-o", f"{weights}_{name}", "-lm"]  # fmt: skip
         subprocess.run(command, cwd=folder, check=True)
     library = ctypes.CDLL(str(folder / f"{weights}_library"))

@@ -49,7 +49,7 @@ def compiled(weights):
     source, library = folder / f"{weights}.c", folder / f"{weights}.so"
     export_c(student, source, weights=weights)
     source.write_text(source.read_text() + LOOP)
-    flags = ["-std=c99", "-O3", "-s", "-shared", "-fPIC"]
+    flags = ["-std=c99", "-O2", "-s", "-shared", "-fPIC"]
     subprocess.run([compiler, *flags, str(source), "-o", str(library), "-lm"], check=True)
     call = ctypes.CDLL(str(library)).rows
 

@@ -184,7 +184,7 @@ def test_a_temperature_far_from_one_keeps_small_probabilities(tmp_path):
 
 
 CLASSIFIERS = [one for one in ESTIMATORS if is_classifier(one)]
-ONLY_ONNX = ("BatchEnsemble", "NTK", "Committee", "channel_splits", "proxy-dirichlet")
+ONLY_ONNX = ("Pipeline", "BatchEnsemble", "NTK", "Committee", "channel_splits", "proxy-dirichlet")
 
 
 @needs_gcc

@@ -29,7 +29,7 @@ def count_macs(module: nn.Module, sample: Tensor) -> float:
     ]
     was_training = module.training
     with torch.no_grad():
-        module.eval()(sample[:1].clone())
+        module.eval()(sample.clone())
     module.train(was_training)
     for handle in handles:
         handle.remove()
