@@ -21,6 +21,7 @@ from skensemble import (
     DistilledClassifier,
     NetworkClassifier,
     NTKClassifier,
+    Pretrained,
     PrunedClassifier,
     SelfDistiller,
 )
@@ -86,6 +87,13 @@ def double() -> tuple[Any, Any]:
         optimizer__weight_decay=1e-3, optimizer__betas=(0.8, 0.9),
     )  # fmt: skip
     return NetworkClassifier(recipe, random_state=1).fit(X, LABELS.astype(float)), X
+
+
+@kind
+def pretrained() -> tuple[Any, Any]:
+    """Train new heads on the frozen backbone that a class makes."""
+    made = Pretrained(net(module__in_shape=(4,), module__n_classes=2), freeze="backbone")
+    return DeepEnsembleClassifier(made, 2, random_state=0).fit(ROWS, LABELS), ROWS
 
 
 @kind

@@ -34,7 +34,7 @@ from skensemble import (
 from skensemble._files import digest
 from skensemble._files.errors import FileError
 from skensemble.distillation.teachers import Teacher
-from skensemble.nn import CifarResNet
+from skensemble.nn import MLP, CifarResNet
 from skensemble.objectives import LabelTerm
 
 X, Y = load_iris(return_X_y=True)
@@ -655,3 +655,14 @@ def test_a_file_names_no_folder_of_pickles(make, tmp_path):
     name = "teacher" if isinstance(loaded, DistilledClassifier) else "estimator"
     loaded.set_params(**{name: getattr(make(), name)}).fit(X, Y)
     assert not (tmp_path / "sprung").exists()
+
+
+def test_a_network_that_was_an_instance_says_what_loads_it(tmp_path):
+    X, y = load_iris(return_X_y=True)
+    with pytest.warns(UserWarning, match="Pretrained"):
+        fitted = NetworkClassifier(make_net(MLP((4,), 3, (5,))), random_state=0).fit(X, y)
+    fitted.save(tmp_path / "file")
+    with pytest.raises(FileError, match=r"given as an instance.*load\(path, module=...\)"):
+        skensemble.load(tmp_path / "file")
+    again = skensemble.load(tmp_path / "file", module=MLP((4,), 3, (5,)))
+    np.testing.assert_array_equal(again.predict_proba(X), fitted.predict_proba(X))

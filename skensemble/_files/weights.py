@@ -101,11 +101,25 @@ def check_weights(recipe: Recipe, state: dict[str, Tensor], is_ours: bool) -> No
             n_numbers = sum(one.numel() for name, one in state.items() if not is_extra(name))
             _check_sizes(recipe.module_kwargs, max(_FREE_SIZE, n_numbers))
         with _no_larger(state):
-            module = recipe.blank()
+            module = _blank(recipe)
     with within("weights"):
         check_values(module, state, is_ours)
         if is_ours:
             _check_like(module, state)
+
+
+def _blank(recipe: Recipe) -> nn.Module:
+    """Make a recipe's network, of which a file may know the class alone."""
+    try:
+        return recipe.blank()
+    except TypeError as error:
+        if recipe.module_kwargs:
+            raise
+        raise Misfit(
+            "",
+            "They are not there, as of a network that was given as an instance: pass one of its "
+            "architecture, load(path, module=...)",
+        ) from error
 
 
 def _check_sizes(kwargs: dict[str, Any], most: int) -> None:
