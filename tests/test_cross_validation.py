@@ -153,6 +153,24 @@ def test_failures_are_those_of_scikit_learn():
             predict(network(), X, Y, cv=ShuffleSplit(2, random_state=0))
 
 
+@pytest.mark.parametrize(
+    ("bad", "match"),
+    [
+        ({"scoring": {}}, "'scoring' must be scorers"),
+        ({"cv": []}, "'cv' must"),
+        ({"cv": [1, 2]}, "'cv' must"),
+        ({"X": X + 1j}, "'X' must be rows.*Complex data not supported"),
+        ({"verbose": "loud"}, "'verbose' parameter of cross_validate"),
+        ({"n_jobs": 0}, "'n_jobs' parameter of cross_validate"),
+        ({"params": 3}, "'params' parameter of cross_validate"),
+        ({"error_score": np.array([1, 2])}, "'error_score' parameter of cross_validate"),
+    ],
+)
+def test_what_is_wrong_is_named(bad, match):
+    with pytest.raises((TypeError, ValueError), match=match):
+        cross_validate(network(), **given(bad))
+
+
 def test_a_failing_fold_costs_its_own_score_alone():
     class Moody(StandardScaler):
         def fit(self, X, y=None):

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from sklearn.utils import check_consistent_length, compute_class_weight
+from sklearn.utils import _safe_indexing, check_consistent_length, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 from torch import Tensor
@@ -46,6 +46,13 @@ def is_store(X: Any) -> bool:
     if type(X).__module__.split(".")[0] in {"polars", "pyarrow", "scipy", "pandas"}:
         return False
     return all(hasattr(X, name) for name in ("shape", "dtype", "__getitem__", "__len__"))
+
+
+def require_real(X: Any) -> None:
+    """Refuse rows that cannot be taken one by one, or that are complex."""
+    _safe_indexing(X, [0])
+    if np.iscomplexobj(X):
+        raise ValueError("Complex data not supported")
 
 
 def check_store(X: Any) -> Any:

@@ -14,11 +14,11 @@ import joblib
 import numpy as np
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
-from sklearn.utils import _safe_indexing, indexable
+from sklearn.utils import indexable
 from sklearn.utils.validation import _num_samples
 
 from skensemble._arguments import as_numpy, naming
-from skensemble._base.checks import ROWS
+from skensemble._base.checks import ROWS, require_real
 from skensemble._engine.bar import Bar, bar_shown, tell
 from skensemble._fits.given import Steps
 from skensemble._fits.prepared import asking, estimator_key, offered
@@ -139,7 +139,7 @@ class StackedSearch:
         """Refuse rows and labels of which scikit-learn's searches only speak as values."""
         with naming("X", ROWS):
             _num_samples(X)
-            _safe_indexing(indexable(X)[0], [0])
+            require_real(indexable(X)[0])
         with naming("y", "be one label a row"):
             y = check_y(as_numpy(y), estimator=self)
             if y.dtype.kind == "O":

@@ -15,12 +15,12 @@ from sklearn import model_selection
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import GridSearchCV, check_cv
 from sklearn.pipeline import Pipeline
-from sklearn.utils import _safe_indexing, indexable
+from sklearn.utils import indexable
 from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import _num_samples
 
 from skensemble._arguments import as_numpy, naming
-from skensemble._base.checks import N_JOBS, ROWS
+from skensemble._base.checks import N_JOBS, ROWS, require_real
 from skensemble._engine.bar import tell
 from skensemble._fits.prepared import asking, offered
 from skensemble._fits.running import fit_together
@@ -254,7 +254,9 @@ def cross_val_predict(
     (150, 3)
     """
     asked_of = y
-    if method in _ENCODED and np.ndim(y) == 1:  # as scikit-learn will hand them on
+    if (
+        isinstance(method, str) and method in _ENCODED and np.ndim(y) == 1
+    ):  # as scikit-learn will hand them on
         asked_of = np.unique(np.asarray(y), return_inverse=True)[1]
     with _trained(estimator, X, asked_of, groups, cv, n_jobs, verbose, params, None, None) as ready:
         predictions: np.ndarray = model_selection.cross_val_predict(
@@ -293,18 +295,20 @@ def _trained(
     if network is None:
         yield _Ready(estimator, cv, n_jobs)
         return
-    if error_score == "raise":
+    if isinstance(error_score, str) and error_score == "raise":
         clone(network)._validate_params()
     say = partial(tell, "cross-validation") if verbose else _say_nothing
     start = time.perf_counter()
     passed = dict(params or {}) | ({} if groups is None else {"groups": groups})
     with naming("X", ROWS):
         rows, labels = indexable(as_numpy(X), y)
-        _safe_indexing(rows, [0])
+        require_real(rows)
     with naming("cv", "be folds, or give pairs of rows to train and to test on"):
         splitter = check_cv(cv, y, classifier=is_classifier(estimator))
+    search = GridSearchCV(estimator, {}, scoring=scoring, cv=splitter, refit=False)
+    with naming("scoring", "be scorers"):
+        search._get_scorers()
     try:
-        search = GridSearchCV(estimator, {}, scoring=scoring, cv=splitter)
         routed = search._get_routed_params_for_fit(passed)
     except Exception as error:  # scikit-learn reports it in its own way
         say(f"folds are fitted one by one because of {error!r}")
@@ -313,6 +317,8 @@ def _trained(
     with naming("cv", "give pairs of rows to train and to test on"):
         asked = splitter.split(rows, labels, **routed.splitter.split)
         cv = _SameFolds(FixedFolds.of(asked, _num_samples(rows)).splits, splitter)
+        if not cv.splits:
+            raise ValueError("there is none")
     folds = Folds(rows, labels, cv.splits, routed.estimator.fit, say)
     made = [clone(estimator) for _ in cv.splits]
     candidates = [as_candidate(0, made, "the estimator", say)]
