@@ -163,6 +163,7 @@ def test_failures_are_those_of_scikit_learn():
         ({"verbose": "loud"}, "'verbose' parameter of cross_validate"),
         ({"n_jobs": 0}, "'n_jobs' parameter of cross_validate"),
         ({"params": 3}, "'params' parameter of cross_validate"),
+        ({"params": {3: 4}}, "'params' must have names"),
         ({"error_score": np.array([1, 2])}, "'error_score' parameter of cross_validate"),
     ],
 )

@@ -41,6 +41,7 @@ from skensemble import (
     StackedRandomizedSearchCV,
 )
 from skensemble._engine.training import Training
+from skensemble._private import HalvingGridSearchCV, HalvingRandomSearchCV
 from skensemble.model_selection import StackedHalvingGridSearchCV, StackedHalvingRandomSearchCV
 
 X, Y = make_classification(60, 6, n_informative=5, n_redundant=0, n_classes=3, random_state=0)
@@ -448,7 +449,7 @@ HALVING = {
 def test_halving_is_that_of_scikit_learn(name):
     make, grid, more = HALVING[name]
     more = {"factor": 2, "random_state": 0, **more}
-    kinds = StackedHalvingGridSearchCV.__mro__[2], StackedHalvingGridSearchCV
+    kinds = HalvingGridSearchCV, StackedHalvingGridSearchCV
     theirs, ours = (fitted(kind, make, grid, **more) for kind in kinds)
     assert_same(theirs[0], ours[0])
     assert ours[0].n_candidates_ == theirs[0].n_candidates_
@@ -462,7 +463,12 @@ def test_halving_is_that_of_scikit_learn(name):
 def test_halving_of_draws():
     grid, more = {"estimator__lr": [0.01, 0.02, 0.05]}, {"factor": 2, "random_state": 0}
     more |= {"n_candidates": 3, "min_resources": 20}
-    kinds = StackedHalvingRandomSearchCV.__mro__[2], StackedHalvingRandomSearchCV
+    kinds = HalvingRandomSearchCV, StackedHalvingRandomSearchCV
     theirs, ours = (fitted(kind, network, grid, **more) for kind in kinds)
     assert_same(theirs[0], ours[0])
     assert len(ours[1]) < len(theirs[1])
+
+
+def test_halving_wants_a_candidate():
+    with pytest.raises(ValueError, match="'param_grid' must give at least one candidate"):
+        fitted(StackedHalvingGridSearchCV, network, [])

@@ -11,7 +11,18 @@ from skensemble._records.folder import CHECKPOINT
 from skensemble.model_selection.search import StackedSearch
 
 
-class StackedHalvingGridSearchCV(StackedSearch, HalvingGridSearchCV):
+class _Halving(StackedSearch):
+    """A stacked search whose rounds halve the candidates, of which there must be one."""
+
+    def _generate_candidate_params(self) -> Any:
+        candidates = super()._generate_candidate_params()  # type: ignore[misc]
+        if not len(candidates):
+            name = "param_grid" if hasattr(self, "param_grid") else "param_distributions"
+            raise ValueError(f"The {name!r} must give at least one candidate. Got none.")
+        return candidates
+
+
+class StackedHalvingGridSearchCV(_Halving, HalvingGridSearchCV):
     """scikit-learn's ``HalvingGridSearchCV`` with each round's candidates trained together.
 
     See `StackedGridSearchCV` for what trains together. Successive halving is experimental in
@@ -100,7 +111,7 @@ class StackedHalvingGridSearchCV(StackedSearch, HalvingGridSearchCV):
         self.checkpoint = checkpoint
 
 
-class StackedHalvingRandomSearchCV(StackedSearch, HalvingRandomSearchCV):
+class StackedHalvingRandomSearchCV(_Halving, HalvingRandomSearchCV):
     """scikit-learn's ``HalvingRandomSearchCV`` with each round's candidates trained together.
 
     See `StackedHalvingGridSearchCV`.

@@ -299,6 +299,9 @@ def _trained(
         clone(network)._validate_params()
     say = partial(tell, "cross-validation") if verbose else _say_nothing
     start = time.perf_counter()
+    strange = [name for name in params or {} if not isinstance(name, str)]
+    if strange:
+        raise TypeError(f"The 'params' must have names of parameters. Got {strange[0]!r} instead.")
     passed = dict(params or {}) | ({} if groups is None else {"groups": groups})
     with naming("X", ROWS):
         rows, labels = indexable(as_numpy(X), y)
