@@ -355,3 +355,12 @@ def test_a_row_has_every_measure():
     assert row["cnll"] < row["nll"]  # so strong a penalty makes it shy
     with pytest.raises(ValueError, match=r"need both X_cal and y_cal\. Got no y_cal"):
         evaluate(model, X, y, X)
+
+
+@pytest.mark.parametrize("measure", ERRORS)
+def test_what_is_no_probability_is_refused(measure):
+    for bad in ([[3.0, -1.0]] * 2, [[1.2, -0.2]] * 2):
+        with pytest.raises(ValueError, match="y_proba must be probabilities, from 0 to 1"):
+            measure([0, 1], bad)
+    rounded = np.float32([[1 + 1e-7, 0.0], [0.0, 1 + 1e-7]])
+    assert measure([0, 1], rounded) < 1e-5

@@ -99,6 +99,27 @@ def test_predictions(make, method, sizes):
         np.testing.assert_allclose(found, expected, atol=1e-10)
 
 
+class ByName:
+    """Folds that are made of the labels as they are."""
+
+    def split(self, X, y, groups=None):
+        oaks = np.flatnonzero(np.asarray(y) == "oak")
+        rest = np.flatnonzero(np.asarray(y) != "oak")
+        for half in (np.r_[oaks[::2], rest[::2]], np.r_[oaks[1::2], rest[1::2]]):
+            yield np.setdiff1d(np.arange(len(y)), half), half
+
+    def get_n_splits(self, X=None, y=None, groups=None):
+        return 2
+
+
+def test_a_splitter_is_shown_the_labels_as_they_came(sizes):
+    more = {"cv": ByName(), "method": "predict_proba"}
+    expected = theirs.cross_val_predict(piped(), X, WORDS, **more)
+    sizes.clear()
+    np.testing.assert_allclose(cross_val_predict(piped(), X, WORDS, **more), expected, atol=1e-10)
+    assert sizes == [2]
+
+
 def test_what_is_returned_beside_the_scores():
     found = cross_validate(
         piped(), X, Y, cv=3, scoring=["accuracy", "neg_log_loss"],
@@ -160,6 +181,7 @@ def test_failures_are_those_of_scikit_learn():
         ({"cv": []}, "'cv' must"),
         ({"cv": [1, 2]}, "'cv' must"),
         ({"X": X + 1j}, "'X' must be rows.*Complex data not supported"),
+        ({"X": pd.DataFrame(X, columns=list("abcdea"))}, "'X' must be rows.*names of columns"),
         ({"verbose": "loud"}, "'verbose' parameter of cross_validate"),
         ({"n_jobs": 0}, "'n_jobs' parameter of cross_validate"),
         ({"params": 3}, "'params' parameter of cross_validate"),

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+import torch
 from nets import make_net
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.compose import ColumnTransformer
@@ -269,6 +270,13 @@ def test_a_memory_is_asked_and_told(tmp_path):
     assert_same(ours, again)
 
 
+def test_a_memory_may_be_an_object(tmp_path):
+    memory = joblib.Memory(tmp_path, verbose=0)
+    ours, sizes = fitted(StackedGridSearchCV, lambda: pipeline(Counted(), memory=memory), LR)
+    assert sizes == [4, 1]
+    assert_same(fitted(GridSearchCV, lambda: pipeline(Counted()), LR)[0], ours)
+
+
 def test_little_room_takes_several_rounds(monkeypatch):
     make, space = lambda: pipeline(PCA(4, random_state=0)), {"s0__whiten": [True, False]}
     together, one = fitted(StackedGridSearchCV, make, space, refit=False)
@@ -472,3 +480,11 @@ def test_halving_of_draws():
 def test_halving_wants_a_candidate():
     with pytest.raises(ValueError, match="'param_grid' must give at least one candidate"):
         fitted(StackedHalvingGridSearchCV, network, [])
+    with pytest.raises(ValueError, match="'factor' must be above 1"):
+        fitted(StackedHalvingGridSearchCV, network, {"random_state": [0, 1]}, factor=0.5)
+
+
+def test_rows_that_no_search_can_take_are_named():
+    for bad in (X + 1j, torch.from_numpy(X).to_sparse()):
+        with pytest.raises(ValueError, match="'X' must be rows that can be read"):
+            fitted(StackedGridSearchCV, lambda: pipeline(StandardScaler()), LR, X=bad)

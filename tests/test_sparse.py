@@ -20,6 +20,7 @@ from skensemble import (
     StackedGridSearchCV,
     load,
 )
+from skensemble._data.rows import joined
 from skensemble._data.sparse import SparseRows
 from skensemble._engine.training import Training
 
@@ -114,6 +115,18 @@ def test_any_teacher_is_shown_them_as_they_came():
     DistilledClassifier(Noting(), make_net(), random_state=0).fit(S, Y)
     assert NOTED
     assert all(NOTED)
+
+
+def test_unlabelled_rows_stay_sparse():
+    net = make_net(max_epochs=2)
+    one, other = (
+        DistilledClassifier(LogisticRegression(), net, random_state=0).fit(
+            rows[:40], Y[:40], X_unlabelled=rows[40:]
+        )
+        for rows in (X, S)
+    )
+    np.testing.assert_allclose(other.predict_proba(S), one.predict_proba(X), atol=1e-12)
+    assert isinstance(joined(SparseRows(S), SparseRows(S)), SparseRows)
 
 
 def test_what_is_wrong_is_said():

@@ -49,8 +49,10 @@ def is_store(X: Any) -> bool:
 
 
 def require_real(X: Any) -> None:
-    """Refuse rows that cannot be taken one by one, or that are complex."""
+    """Refuse rows that cannot be taken one by one, are complex, or have a column's name twice."""
     _safe_indexing(X, [0])
+    if not getattr(getattr(X, "columns", None), "is_unique", True):
+        raise ValueError("Expected names of columns that differ")
     if np.iscomplexobj(X):
         raise ValueError("Complex data not supported")
 

@@ -19,6 +19,12 @@ class _Halving(StackedSearch):
         if not len(candidates):
             name = "param_grid" if hasattr(self, "param_grid") else "param_distributions"
             raise ValueError(f"The {name!r} must give at least one candidate. Got none.")
+        factor: float = self.factor  # type: ignore[attr-defined]
+        if len(candidates) > 1 and factor <= 1:
+            raise ValueError(
+                "The 'factor' must be above 1, as a round keeps one candidate in so many. Got "
+                f"{factor!r} instead."
+            )
         return candidates
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -56,16 +56,6 @@ class _SameFolds(FixedFolds):
     def get_metadata_routing(self) -> Any:
         """Return what the splitter asks for."""
         return get_routing_for_object(self.cv)
-
-
-@dataclass(frozen=True)
-class _Ready:
-    """What scikit-learn is to be given in place of the estimator, folds and workers."""
-
-    estimator: Any
-    cv: Any
-    n_jobs: int | None
-    seconds: np.ndarray | None = None
 
 
 @validate_params(_CHECKED, prefer_skip_nested_validation=False)
@@ -120,29 +110,27 @@ def cross_validate(
     >>> bool(cross_validate(pipeline, X, y, cv=3)["test_score"].mean() > 0.9)
     True
     """
-    with _trained(
-        estimator, X, y, groups, cv, n_jobs, verbose, params, scoring, error_score
-    ) as ready:
-        found: dict[str, Any] = model_selection.cross_validate(
-            ready.estimator,
-            as_numpy(X),
-            y,
-            groups=groups,
-            scoring=scoring,
-            cv=ready.cv,
-            n_jobs=ready.n_jobs,
-            verbose=verbose,
-            params=params,
-            pre_dispatch=pre_dispatch,
-            return_train_score=return_train_score,
-            return_estimator=return_estimator,
-            return_indices=return_indices,
-            error_score=error_score,
-        )
-    if ready.seconds is not None:
-        known = np.isfinite(ready.seconds)
-        found["fit_time"][known] = ready.seconds[known]
-    return found
+    found, seconds = _stacked(
+        model_selection.cross_validate,
+        estimator,
+        X,
+        y,
+        groups=groups,
+        scoring=scoring,
+        cv=cv,
+        n_jobs=n_jobs,
+        verbose=verbose,
+        params=params,
+        pre_dispatch=pre_dispatch,
+        return_train_score=return_train_score,
+        return_estimator=return_estimator,
+        return_indices=return_indices,
+        error_score=error_score,
+    )
+    if seconds is not None:
+        known = np.isfinite(seconds)
+        found["fit_time"][known] = seconds[known]
+    return found  # type: ignore[no-any-return]
 
 
 @validate_params(_CHECKED, prefer_skip_nested_validation=False)
@@ -189,23 +177,20 @@ def cross_val_score(
     >>> cross_val_score(NetworkClassifier(random_state=0), X, y, cv=3).shape
     (3,)
     """
-    with _trained(
-        estimator, X, y, groups, cv, n_jobs, verbose, params, scoring, error_score
-    ) as ready:
-        scores: np.ndarray = model_selection.cross_val_score(
-            ready.estimator,
-            as_numpy(X),
-            y,
-            groups=groups,
-            scoring=scoring,
-            cv=ready.cv,
-            n_jobs=ready.n_jobs,
-            verbose=verbose,
-            params=params,
-            pre_dispatch=pre_dispatch,
-            error_score=error_score,
-        )
-    return scores
+    return _stacked(  # type: ignore[no-any-return]
+        model_selection.cross_val_score,
+        estimator,
+        X,
+        y,
+        groups=groups,
+        scoring=scoring,
+        cv=cv,
+        n_jobs=n_jobs,
+        verbose=verbose,
+        params=params,
+        pre_dispatch=pre_dispatch,
+        error_score=error_score,
+    )[0]
 
 
 @validate_params(_CHECKED, prefer_skip_nested_validation=False)
@@ -253,88 +238,114 @@ def cross_val_predict(
     ... ).shape
     (150, 3)
     """
-    asked_of = y
-    if (
-        isinstance(method, str) and method in _ENCODED and np.ndim(y) == 1
-    ):  # as scikit-learn will hand them on
-        asked_of = np.unique(np.asarray(y), return_inverse=True)[1]
-    with _trained(estimator, X, asked_of, groups, cv, n_jobs, verbose, params, None, None) as ready:
-        predictions: np.ndarray = model_selection.cross_val_predict(
-            ready.estimator,
-            as_numpy(X),
-            y,
-            groups=groups,
-            cv=ready.cv,
-            n_jobs=ready.n_jobs,
-            verbose=verbose,
-            params=params,
-            pre_dispatch=pre_dispatch,
-            method=method,
-        )
-    return predictions
+    encodes = isinstance(method, str) and method in _ENCODED and np.ndim(y) == 1
+    return _stacked(  # type: ignore[no-any-return]
+        model_selection.cross_val_predict,
+        estimator,
+        X,
+        y,
+        # As scikit-learn will hand them on, once it has asked for folds.
+        learned=np.unique(np.asarray(y), return_inverse=True)[1] if encodes else y,
+        groups=groups,
+        cv=cv,
+        n_jobs=n_jobs,
+        verbose=verbose,
+        params=params,
+        pre_dispatch=pre_dispatch,
+        method=method,
+    )[0]
 
 
-@contextmanager
-def _trained(
+_SAME: Any = object()
+
+
+def _stacked(
+    function: Callable[..., Any],
     estimator: Any,
     X: Any,
     y: Any,
-    groups: Any,
+    *,
     cv: Any,
     n_jobs: int | None,
-    verbose: int,
-    params: dict[str, Any] | None,
-    scoring: Any,
-    error_score: Any,
-) -> Iterator[_Ready]:
-    """Train an estimator on all folds, and let scikit-learn's fits inside the block take it over.
+    learned: Any = _SAME,
+    **more: Any,
+) -> tuple[Any, np.ndarray | None]:
+    """Call scikit-learn's function, whose fits take over what was trained for it.
 
-    Whatever cannot be, scikit-learn is left to find out.
+    Returns what it returns, and the seconds of each fold where they were trained together.
+    Whatever cannot be trained so, scikit-learn is left to find out.
     """
-    network = network_of(estimator)
-    if network is None:
-        yield _Ready(estimator, cv, n_jobs)
-        return
-    if isinstance(error_score, str) and error_score == "raise":
-        clone(network)._validate_params()
+    X, trained = as_numpy(X), None
+    if network_of(estimator) is not None:
+        labels = y if learned is _SAME else learned
+        trained, cv = _train(estimator, X, y, labels, cv, n_jobs, more)
+    if trained is None:
+        return function(estimator, X, y, cv=cv, n_jobs=n_jobs, **more), None
+    asks = asking(estimator) if type(estimator) is Pipeline else nullcontext(estimator)
+    # Workers would not find what was trained here.
+    with parallel_config("sequential"), offered(trained.prepared), asks as one:
+        return function(one, X, y, cv=cv, n_jobs=None, **more), trained.seconds[0]
+
+
+def _train(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    learned: Any,
+    cv: Any,
+    n_jobs: int | None,
+    more: dict[str, Any],
+) -> tuple[TrainedTogether | None, Any]:
+    """Train an estimator on all folds, if that can be; return the folds for scikit-learn, too."""
+    verbose, start = more["verbose"], time.perf_counter()
     say = partial(tell, "cross-validation") if verbose else _say_nothing
-    start = time.perf_counter()
-    strange = [name for name in params or {} if not isinstance(name, str)]
+    if isinstance(more.get("error_score"), str):  # which is "raise"
+        clone(network_of(estimator))._validate_params()
+    splitter, fit_params = _routed(estimator, X, y, cv, more, say)
+    if fit_params is None:
+        return None, splitter
+    rows, labels = indexable(X, learned)
+    folds = Folds(rows, labels, splitter.splits, fit_params, say)
+    candidate = as_candidate(0, [clone(estimator) for _ in splitter.splits], "the estimator", say)
+    run = partial(fit_together, n_jobs=n_jobs, verbose=max(0, verbose - 1))
+    trained = TrainedTogether(folds, [candidate], run)
+    if not trained.n_fits:
+        return None, splitter
+    say(f"{trained.n_fits} folds in {time.perf_counter() - start:.1f} s")
+    return trained, splitter
+
+
+def _routed(
+    estimator: Any, X: Any, y: Any, cv: Any, more: dict[str, Any], say: Callable[[str], None]
+) -> tuple[Any, dict[str, Any] | None]:
+    """Ask for the folds, as a search would; return them with what the estimator's `fit` is passed.
+
+    None in its place where scikit-learn refuses to pass it, in words of its own.
+    """
+    params, groups = more["params"] or {}, more["groups"]
+    strange = [name for name in params if not isinstance(name, str)]
     if strange:
         raise TypeError(f"The 'params' must have names of parameters. Got {strange[0]!r} instead.")
-    passed = dict(params or {}) | ({} if groups is None else {"groups": groups})
     with naming("X", ROWS):
-        rows, labels = indexable(as_numpy(X), y)
+        rows, labels = indexable(X, y)
         require_real(rows)
     with naming("cv", "be folds, or give pairs of rows to train and to test on"):
         splitter = check_cv(cv, y, classifier=is_classifier(estimator))
-    search = GridSearchCV(estimator, {}, scoring=scoring, cv=splitter, refit=False)
+    search = GridSearchCV(estimator, {}, scoring=more.get("scoring"), cv=splitter, refit=False)
     with naming("scoring", "be scorers"):
         search._get_scorers()
     try:
-        routed = search._get_routed_params_for_fit(passed)
-    except Exception as error:  # scikit-learn reports it in its own way
+        given = dict(params) | ({} if groups is None else {"groups": groups})
+        routed = search._get_routed_params_for_fit(given)
+    except Exception as error:
         say(f"folds are fitted one by one because of {error!r}")
-        yield _Ready(estimator, splitter, n_jobs)
-        return
+        return splitter, None
     with naming("cv", "give pairs of rows to train and to test on"):
         asked = splitter.split(rows, labels, **routed.splitter.split)
-        cv = _SameFolds(FixedFolds.of(asked, _num_samples(rows)).splits, splitter)
-        if not cv.splits:
+        found = _SameFolds(FixedFolds.of(asked, _num_samples(rows)).splits, splitter)
+        if not found.splits:
             raise ValueError("there is none")
-    folds = Folds(rows, labels, cv.splits, routed.estimator.fit, say)
-    made = [clone(estimator) for _ in cv.splits]
-    candidates = [as_candidate(0, made, "the estimator", say)]
-    run = partial(fit_together, n_jobs=n_jobs, verbose=max(0, verbose - 1))
-    trained = TrainedTogether(folds, candidates, run)
-    if not trained.n_fits:
-        yield _Ready(estimator, cv, n_jobs)
-        return
-    say(f"{trained.n_fits} folds in {time.perf_counter() - start:.1f} s")
-    # Workers would not find what was trained here.
-    asks = asking(estimator) if type(estimator) is Pipeline else nullcontext(estimator)
-    with parallel_config("sequential"), offered(trained.prepared), asks as one:
-        yield _Ready(one, cv, None, trained.seconds[0])
+    return found, routed.estimator.fit
 
 
 def _say_nothing(what: str) -> None:
