@@ -37,6 +37,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -52,7 +53,7 @@ from sklearn import model_selection
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import load_digits
 from sklearn.frozen import FrozenEstimator
-from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from skorch import NeuralNetClassifier
@@ -270,6 +271,18 @@ class Contest:
         make = lambda: kind(pipeline, grid, cv=self._cv(seed), scoring="neg_log_loss")  # noqa: E731
         return self.run(name, seed, make)
 
+    def search_seeds(self, n_candidates: int, n_rows: int, seed: int) -> float:
+        """Return the seconds of a search over seeds of one network, on the first rows."""
+        search = StackedGridSearchCV(
+            NetworkClassifier(recipe((64,), self.epochs)),
+            {"random_state": list(range(n_candidates))},
+            cv=KFold(self.folds, shuffle=True, random_state=seed),
+            refit=False,
+        )
+        start = time.perf_counter()
+        search.fit(self.X[:n_rows], self.y[:n_rows])
+        return time.perf_counter() - start
+
     def folds_of(self, function: Any, seed: int) -> Run:
         """Cross-validate one network behind a scaler."""
         network = NetworkClassifier(recipe((64,), self.epochs), random_state=seed)
@@ -375,7 +388,59 @@ def compare_pipelines(contest: Contest, rounds: int) -> dict[str, Any]:
     return {
         "pipelines": compare(contest, searches, "ours, pipeline", PIPELINE_TARGETS, rounds),
         "cross-validation": compare(contest, folds, "ours", FOLDS_TARGETS, 5 * rounds),
+        "fold sizes": compare_fold_sizes(contest, 5 * rounds),
     }
+
+
+def compare_fold_sizes(contest: Contest, rounds: int) -> dict[str, float]:
+    """Return how much longer folds of two sizes take than folds of one, by candidates."""
+    n_equal = len(contest.X) // contest.folds * contest.folds
+    found = {}
+    for n_candidates in (1, 4, 16):
+        pairs = [
+            [contest.search_seeds(n_candidates, n_rows, seed) for n_rows in (n_equal, n_equal + 2)]
+            for seed in range(rounds)
+        ]
+        found[str(n_candidates)] = statistics.median(two / one for one, two in pairs)
+        print(f"{n_candidates} candidates: two sizes of folds / one {found[str(n_candidates)]:.2f}")
+    return found
+
+
+def compare_teachers(contest: Contest, args: argparse.Namespace, content: dict[str, Any]) -> None:
+    """Search with teachers of the folds, and with a frozen one; keep each table as it is done."""
+    unfrozen = {
+        "ours": (contest.ours, args.rounds),
+        "with memory": (contest.remembered, args.rounds),
+        "GridSearchCV": (contest.plain, args.rounds),
+        "skorch, ten in turn": (contest.by_hand, args.slow_rounds),
+    }
+    content["fold teachers"] = compare(contest, unfrozen, "ours", TARGETS, args.rounds)
+    write_json(args.out, content)
+    frozen = {
+        "ours, frozen": (contest.ours_frozen, args.rounds),
+        "skorch KD, frozen": (contest.by_hand_frozen, args.rounds),
+    }
+    content["frozen teacher"] = compare(
+        contest, frozen, "ours, frozen", FROZEN_TARGETS, args.rounds
+    )
+    write_json(args.out, content)
+
+
+def search_big(contest: Contest, n: int, out: Path, content: dict[str, Any]) -> None:
+    """Search n x n candidates, and draw the map."""
+    contest.grid = {
+        "temperature": np.geomspace(0.5, 16, n).round(4).tolist(),
+        "alpha": np.linspace(0, 1, n).round(4).tolist(),
+    }
+    run = contest.ours(0)
+    search = contest.found["ours"][-1]
+    print(f"\n{n} T x {n} alpha: {run.seconds:.1f} s, best {search.best_params_}")
+    content["big"] = {
+        "grid": contest.grid, "seconds": run.seconds, "best": search.best_params_,
+        "scores": search.cv_results_["mean_test_score"].tolist(),
+    }  # fmt: skip
+    write_json(out.with_name(f"{out.stem}_big.json"), content)
+    heat_map(search, out.with_name(f"{out.stem}.png"))
 
 
 def main() -> None:
@@ -401,37 +466,9 @@ def main() -> None:
         write_json(args.out.with_name(f"{args.out.stem}_pipeline.json"), content)
         return
     if not args.only_big:
-        unfrozen = {
-            "ours": (contest.ours, args.rounds),
-            "with memory": (contest.remembered, args.rounds),
-            "GridSearchCV": (contest.plain, args.rounds),
-            "skorch, ten in turn": (contest.by_hand, args.slow_rounds),
-        }
-        content["fold teachers"] = compare(contest, unfrozen, "ours", TARGETS, args.rounds)
-        write_json(args.out, content)
-        frozen = {
-            "ours, frozen": (contest.ours_frozen, args.rounds),
-            "skorch KD, frozen": (contest.by_hand_frozen, args.rounds),
-        }
-        content["frozen teacher"] = compare(
-            contest, frozen, "ours, frozen", FROZEN_TARGETS, args.rounds
-        )
-        write_json(args.out, content)
+        compare_teachers(contest, args, content)
     if args.big or args.only_big:
-        n = 4 if args.quick else 32
-        contest.grid = {
-            "temperature": np.geomspace(0.5, 16, n).round(4).tolist(),
-            "alpha": np.linspace(0, 1, n).round(4).tolist(),
-        }
-        run = contest.ours(0)
-        search = contest.found["ours"][-1]
-        print(f"\n{n} T x {n} alpha: {run.seconds:.1f} s, best {search.best_params_}")
-        content["big"] = {
-            "grid": contest.grid, "seconds": run.seconds, "best": search.best_params_,
-            "scores": search.cv_results_["mean_test_score"].tolist(),
-        }  # fmt: skip
-        write_json(args.out.with_name(f"{args.out.stem}_big.json"), content)
-        heat_map(search, args.out.with_name(f"{args.out.stem}.png"))
+        search_big(contest, 4 if args.quick else 32, args.out, content)
 
 
 if __name__ == "__main__":
