@@ -13,8 +13,8 @@ from joblib import cpu_count
 from joblib.parallel import ThreadingBackend
 
 _CGROUP = Path("/sys/fs/cgroup")
-# Multiply-adds of a step below which two threads gain nothing, and lose a hundredfold where another
-# process has one of their processors: each waits for the other in every product.
+# Multiply-adds of a step below which a second thread gains next to nothing, and may cost nearly all
+# of the speed where other processes have the cores: each waits for the other in every product.
 _THREADED_MACS = 3e6
 
 
