@@ -20,9 +20,13 @@ OURS = str(Path(skensemble.__file__).parent)
 HERE = str(Path(__file__).resolve().parent)
 # Where the functions are that calls are given.
 GIVEN = [f"{HERE}/_fuzz_{name}.py" for name in ("values", "nets", "objects", "functions")]
+PIPELINE = "/sklearn/pipeline.py"
 # What a message may call the data by.
 WORDS = {
-    "X": r"\bX\w*\b|\bsamples?\b|\brows?\b|\bfeatures?\b|\barray\b|\bimages?\b|\bcolumns?\b",
+    "X": (
+        r"\bX\w*\b|\bsamples?\b|\brows?\b|\bfeatures?\b|\barray\b|\bimages?\b|\bcolumns?\b"
+        r"|\bsparse matri\w+\b"
+    ),
     "y": r"\by\b|\by_\w+\b|\blabels?\b|\bclass(es)?\b|\btargets?\b",
     "sample_weight": r"\bweights?\b|sample_weight",
     "callbacks": r"\bcallbacks?\b",
@@ -67,7 +71,7 @@ def judge(error: BaseException, names: Collection[str]) -> Verdict:
         step = step.tb_next
     message = str(error)
     told = (type(error).__name__, _place(steps), message[:300])
-    if _is_users(steps[-1]):
+    if _is_users(steps[-1]) or _is_of_a_step(steps):
         return Verdict("named", *told)
     # scikit-learn's searches have no methods to predict by without a refit.
     fine = isinstance(error, KINDS) or (isinstance(error, AttributeError) and "refit=" in message)
@@ -91,6 +95,12 @@ def _file(step: TracebackType) -> str:
 def _is_users(last: TracebackType) -> bool:
     """Whether a function that was passed raised it by itself."""
     return _file(last) in GIVEN and _raises(last)
+
+
+def _is_of_a_step(steps: list[TracebackType]) -> bool:
+    """Whether another package's step of a pipeline raised it, as it does without skensemble."""
+    paths = [path for path in map(_file, steps) if path.startswith(OURS) or PIPELINE in path]
+    return bool(paths) and PIPELINE in paths[-1]
 
 
 def _raises(step: TracebackType) -> bool:

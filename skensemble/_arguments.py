@@ -49,8 +49,13 @@ def naming(name: str, must: str) -> Iterator[None]:
 def as_numpy(X: Any) -> Any:
     """Return a tensor as an array; anything else as it is.
 
-    NumPy has no bfloat16: it becomes float32, which holds it exactly.
+    NumPy has no bfloat16: it becomes float32, which holds it exactly. An array with a mask is
+    taken for its numbers, unless some of them are masked.
     """
+    if isinstance(X, np.ma.MaskedArray):
+        if np.ma.is_masked(X):
+            raise ValueError("masked entries are no numbers; filled(numpy.nan) makes them missing")
+        return X.data
     if not isinstance(X, Tensor):
         return X
     X = X.detach().cpu()

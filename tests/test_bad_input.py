@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from nets import ResidualMLP, make_net, make_points
+from sklearn.dummy import DummyRegressor
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -237,6 +238,8 @@ def test_searches():
             search(cv=cv).fit(X, Y)
     with pytest.raises(TypeError, match="'X' must"):
         search().fit(1.0, Y)
+    with pytest.raises(TypeError, match="'X' must be rows"):
+        StackedGridSearchCV(LogisticRegression(), {"C": [1, 2]}, cv=2).fit(1.0, Y)
     with pytest.raises(TypeError, match="'param_grid' must have names of parameters. Got 1"):
         search(param_grid={1: [1]}).fit(X, Y)
     with pytest.raises(ValueError, match="'scoring' must be scorers"):
@@ -255,6 +258,11 @@ def test_augmentations():
     refuse("'augmentation' must be able to alter a batch", augmentation=torch.nn.Linear(2, 2))
 
 
+def test_a_finetuning_by_no_name():
+    refuse("'finetune' must have parameters of a net by name. Got the name 1", finetune={1: 2},
+           estimator=PrunedClassifier)  # fmt: skip
+
+
 def test_a_method_of_pruning_that_cannot_score():
     refuse("'method' must be able to score the channels", estimator=PrunedClassifier,
            method=torch.nn.Linear(4, 3))  # fmt: skip
@@ -269,6 +277,9 @@ def test_teachers():
 
     frozen = FrozenEstimator(Wrong().fit(X, Y))
     refuse("teacher Wrong must predict finite probabilities", frozen, estimator=DistilledClassifier,
+           student=small())  # fmt: skip
+    refuse("'teacher' must be a classifier. Got DummyRegressor, which knows no classes_",
+           FrozenEstimator(DummyRegressor().fit(X, Y)), estimator=DistilledClassifier,
            student=small())  # fmt: skip
     for teachers in ([5], [LogisticRegression], ["x"]):
         refuse("'teachers' must be classifiers with fit and predict_proba", teachers,
@@ -317,6 +328,15 @@ def test_tables_and_samplers():
             Munge().sample(rows, 3)
     with pytest.raises(ValueError, match="'random_state' must be an int"):
         Munge().sample(X, 3, random_state=[])
+
+
+def test_rows_with_a_mask(tmp_path):
+    whole, holes = np.ma.array(X, mask=False), np.ma.array(X, mask=X > 1)
+    plain = NetworkClassifier(small(), random_state=0).fit(X, Y).predict_proba(X)
+    same = NetworkClassifier(small(), random_state=0).fit(whole, Y).predict_proba(whole)
+    np.testing.assert_array_equal(plain, same)
+    PrunedClassifier(small(), memory=str(tmp_path)).fit(whole, Y)
+    refuse(r"The 'X' must be .* masked entries are no numbers; filled\(numpy.nan\)", X=holes)
 
 
 def test_tensors_of_half_precision_are_rows():

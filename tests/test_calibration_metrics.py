@@ -355,6 +355,10 @@ def test_a_row_has_every_measure():
     assert row["cnll"] < row["nll"]  # so strong a penalty makes it shy
     with pytest.raises(ValueError, match=r"need both X_cal and y_cal\. Got no y_cal"):
         evaluate(model, X, y, X)
+    with pytest.raises(TypeError, match="'X_cal' must be rows"):
+        evaluate(model, X, y, 3.0, y)
+    with pytest.raises(ValueError, match="'y_cal' must be labels"):
+        evaluate(model, X, y, X, 3.0)
 
 
 @pytest.mark.parametrize("measure", ERRORS)

@@ -371,7 +371,7 @@ def test_names_that_are_none_in_c(name, tmp_path):
             DistilledClassifier(DeepEnsembleClassifier(net()), net(), objective="proxy-dirichlet"),
             ValueError, "objective reads them otherwise, 'proxy-dirichlet'; use export_onnx",
         ),
-        (NetworkClassifier(make_net()), TypeError, "writes skensemble.nn.MLP and TabularNet"),
+        (NetworkClassifier(make_net()), TypeError, "networks of skensemble.nn.MLP or TabularNet"),
     ],
     ids=["batch", "dirichlet", "module"],
 )  # fmt: skip

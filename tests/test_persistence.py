@@ -227,6 +227,14 @@ def test_weights_that_are_missing_or_misshapen(tmp_path):
         skensemble.load(path)
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.float16, np.float64])
+def test_numbers_of_numpy_are_plain(kind, tmp_path):
+    rate = kind(0.05)
+    model = NetworkClassifier(make_net(lr=rate), random_state=0).fit(X, Y)
+    model.save(tmp_path / "model")
+    assert skensemble.load(tmp_path / "model").estimator.lr == rate
+
+
 def test_arguments_that_are_not_plain_are_named(tmp_path):
     class Odd(Custom):
         def __init__(self, in_shape, n_classes, activation=None):

@@ -43,7 +43,11 @@ from skensemble import (
 )
 from skensemble._engine.training import Training
 from skensemble._private import HalvingGridSearchCV, HalvingRandomSearchCV
-from skensemble.model_selection import StackedHalvingGridSearchCV, StackedHalvingRandomSearchCV
+from skensemble.model_selection import (
+    StackedHalvingGridSearchCV,
+    StackedHalvingRandomSearchCV,
+    cross_validate,
+)
 
 X, Y = make_classification(60, 6, n_informative=5, n_redundant=0, n_classes=3, random_state=0)
 WORDS = np.array(["ash", "oak", "yew"])[Y]
@@ -484,7 +488,18 @@ def test_halving_wants_a_candidate():
         fitted(StackedHalvingGridSearchCV, network, {"random_state": [0, 1]}, factor=0.5)
 
 
+def test_halving_wants_one_score():
+    def several(estimator, X, y):
+        return {"one": 0.5, "two": 0.6}
+
+    with pytest.raises(ValueError, match="'scoring' of a halving search must be one score"):
+        fitted(StackedHalvingGridSearchCV, network, {"random_state": [0, 1]}, scoring=several,
+               refit=False, factor=2)  # fmt: skip
+
+
 def test_rows_that_no_search_can_take_are_named():
     for bad in (X + 1j, torch.from_numpy(X).to_sparse()):
         with pytest.raises(ValueError, match="'X' must be rows that can be read"):
             fitted(StackedGridSearchCV, lambda: pipeline(StandardScaler()), LR, X=bad)
+        with pytest.raises((TypeError, ValueError), match="'X' must be rows that can be read"):
+            cross_validate(pipeline(StandardScaler()), bad, Y, cv=2)

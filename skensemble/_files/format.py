@@ -176,7 +176,7 @@ def member_state(about: dict[str, Any], tensors: dict[str, Tensor], number: int)
 def to_json(value: Any, what: str) -> str:
     """Return JSON, or say what has none."""
     try:
-        return json.dumps(value)
+        return json.dumps(value, default=_number)
     except TypeError as error:
         raise ValueError(
             f"save() writes plain numbers, strings, lists and dicts; {what} holds something "
@@ -187,7 +187,14 @@ def to_json(value: Any, what: str) -> str:
 def is_json(value: Any) -> bool:
     """Whether JSON can say something."""
     try:
-        json.dumps(value)
+        json.dumps(value, default=_number)
     except TypeError:
         return False
     return True
+
+
+def _number(value: Any) -> Any:
+    """Return a number of NumPy as one of Python, which holds it exactly."""
+    if isinstance(value, (np.bool_, np.integer, np.float16, np.float32)):
+        return value.item()
+    raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import _safe_indexing, indexable
 
+from skensemble._arguments import as_numpy, naming
 from skensemble._seeding import root_seed
 
 Steps = Generator[Any, None, Any]
@@ -51,6 +52,11 @@ class Given:
     groups: Any = None
     several: bool = False
     root: tuple[Any, int] | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.X, np.ma.MaskedArray):  # which joblib cannot hash
+            with naming("X", "be rows whose entries are all there"):
+                object.__setattr__(self, "X", as_numpy(self.X))
 
     @property
     def is_alone(self) -> bool:

@@ -192,13 +192,13 @@ def _require_plain(one: Any, owner: Any) -> None:
         inside = "" if one is owner else f" of {type(one).__name__}"
         merge = "; merge its members first (merge_members)" if hasattr(one, "merge_members") else ""
         raise TypeError(
-            "export_c writes single networks, their students and ensembles. Got a "
+            "The 'estimator' of export_c must be one network, a student or an ensemble. Got a "
             f"{type(owner).__name__}{inside}{merge}, or use export_onnx."
         )
     if one._reading is not None:
         raise ValueError(
-            "export_c writes logits that are read by a softmax. Got a student whose objective "
-            f"reads them otherwise, {owner.objective!r}; use export_onnx."
+            "The 'estimator' of export_c must read its logits by a softmax. Got a student whose "
+            f"objective reads them otherwise, {owner.objective!r}; use export_onnx."
         )
 
 
@@ -206,8 +206,9 @@ def _read_network(module: nn.Module, recipe: Any) -> Network:
     if recipe.outputs_proba or type(module) not in (MLP, TabularNet):
         what = "one with probabilities" if recipe.outputs_proba else type(module).__name__
         raise TypeError(
-            "export_c writes skensemble.nn.MLP and TabularNet, whose outputs are logits. Got "
-            f"{what}; distil it into one of these, or use export_onnx."
+            "The 'estimator' of export_c must have networks of skensemble.nn.MLP or TabularNet, "
+            f"whose outputs are logits. Got {what}; distil it into one of these, or use "
+            "export_onnx."
         )
     n_inputs = math.prod(recipe.in_shape)
     if isinstance(module, TabularNet):
@@ -233,8 +234,8 @@ def _read_steps(layers: Any) -> list[Any]:
             found.append(Residual(_read_steps(layer.branch)))
         else:
             raise TypeError(
-                "export_c writes linear layers, activations and layer normalisation. Got "
-                f"{type(layer).__name__}; use export_onnx."
+                "The 'estimator' of export_c must have linear layers, activations and layer "
+                f"normalisation alone. Got {type(layer).__name__}; use export_onnx."
             )
     return found
 

@@ -142,6 +142,11 @@ def said_by(inner: Any, X: Any) -> np.ndarray:
 
 def _columns(teacher: Any, classes: np.ndarray) -> np.ndarray:
     """Return where the teacher keeps each of the student's classes."""
+    if not hasattr(teacher, "classes_"):
+        raise TypeError(
+            f"The 'teacher' must be a classifier. Got {type(teacher).__name__}, which knows no "
+            "classes_."
+        )
     known = np.asarray(teacher.classes_)
     if set(known.tolist()) != set(classes.tolist()):
         only_teacher = sorted(set(known.tolist()) - set(classes.tolist()), key=str)

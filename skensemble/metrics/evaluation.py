@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _num_samples, check_is_fitted, column_or_1d
 
+from skensemble._arguments import naming
 from skensemble.metrics.calibration import (
     brier_decomposition,
     classwise_calibration_error,
@@ -79,6 +80,10 @@ def evaluate(
         "augrc": augrc(y, proba, labels=labels),
     }
     if X_cal is not None:
+        with naming("X_cal", "be rows, as X"):
+            _num_samples(X_cal)
+        with naming("y_cal", "be labels, one for each row of X_cal"):
+            y_cal = column_or_1d(y_cal)
         scaled = CalibratedClassifierCV(FrozenEstimator(estimator), method="temperature")
         again = scaled.fit(X_cal, y_cal).predict_proba(X)
         found["cnll"] = negative_log_likelihood(y, again, labels=scaled.classes_)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -26,6 +27,18 @@ class _Halving(StackedSearch):
                 f"{factor!r} instead."
             )
         return candidates
+
+    def _run_stacked(self, evaluate_candidates: Callable[..., Any], callback_ctx: Any) -> None:
+        def evaluate(*args: Any, **more: Any) -> Any:
+            results = evaluate_candidates(*args, **more)
+            if "mean_test_score" not in results:
+                raise ValueError(
+                    "The 'scoring' of a halving search must be one score, by which a round is "
+                    "halved. Got several."
+                )
+            return results
+
+        super()._run_stacked(evaluate, callback_ctx)
 
 
 class StackedHalvingGridSearchCV(_Halving, HalvingGridSearchCV):

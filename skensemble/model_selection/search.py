@@ -97,6 +97,8 @@ class StackedSearch:
             If a worker was killed or crashed while it trained.
         """
         self._require_names()
+        with naming("X", ROWS):
+            _num_samples(X)
         stacks = self._can_stack()
         verbose: int = self.verbose if stacks else 0  # type: ignore[attr-defined]
         with (
@@ -138,7 +140,6 @@ class StackedSearch:
     def _require_rows(self, X: Any, y: Any) -> None:
         """Refuse rows and labels of which scikit-learn's searches only speak as values."""
         with naming("X", ROWS):
-            _num_samples(X)
             require_real(indexable(X)[0])
         with naming("y", "be one label a row"):
             y = check_y(as_numpy(y), estimator=self)

@@ -275,7 +275,9 @@ def _stacked(
     Returns what it returns, and the seconds of each fold where they were trained together.
     Whatever cannot be trained so, scikit-learn is left to find out.
     """
-    X, trained = as_numpy(X), None
+    trained = None
+    with naming("X", ROWS):
+        X = as_numpy(X)
     if network_of(estimator) is not None:
         labels = y if learned is _SAME else learned
         trained, cv = _train(estimator, X, y, labels, cv, n_jobs, more)

@@ -62,6 +62,12 @@ def _net(recipe: Recipe, finetune: Any) -> NeuralNetClassifier:
         return finetune
     net = write_net(recipe) if recipe.training.net is None else clone(recipe.training.net)
     if isinstance(finetune, dict):
+        strange = [name for name in finetune if not isinstance(name, str)]
+        if strange:
+            raise TypeError(
+                "The 'finetune' must have parameters of a net by name. Got the name "
+                f"{strange[0]!r} instead."
+            )
         net.set_params(**finetune)
     elif finetune != "recipe":
         net.set_params(max_epochs=int(finetune))
