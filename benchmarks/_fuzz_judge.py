@@ -35,7 +35,7 @@ WORDS = {
     "param_grid": r"\bparam_grid\b|[Pp]arameter grid|[Pp]arameter '",
     "param_distributions": r"param_distributions|[Pp]arameter (grid|distribution)|[Pp]arameter '",
     "refit": r"\brefit\b|\bbest_index_",
-    "scoring": r"\bscoring\b|\bscorers?\b|\bmetrics\b",
+    "scoring": r"\bscoring\b|\bscorers?\b|\bmetrics\b|\baverage\b",
     "path": r"\bpath\b|/",
 }
 # Errors that are no accident, where they are raised on purpose and say what was wrong.
