@@ -58,7 +58,7 @@ CASES = {
     "frame": (piped, {"X": pd.DataFrame(X, columns=list("abcdef"))}, [3]),
     "groups": (piped, {"groups": GROUPS, "cv": GroupKFold(2)}, [2]),
     "weights": (network, {"params": {"sample_weight": np.linspace(0.5, 2, 60)}}, [3]),
-    "two sizes": (network, {"cv": KFold(7)}, [4, 3]),
+    "two sizes": (network, {"cv": KFold(7)}, [7]),
     "a generator of folds": (network, {"cv": lambda: KFold(3).split(X)}, [3]),
     "workers": (piped, {"n_jobs": 2}, [3]),
     "of others": (lambda: make_pipeline(StandardScaler(), LogisticRegression()), {}, []),

@@ -282,7 +282,9 @@ def test_rows_that_members_draw(monkeypatch, bootstrap, max_samples, n_rows, rep
     splits = []
     train = StackNet.train
     monkeypatch.setattr(
-        StackNet, "train", lambda self, s, *a: splits.append(s.index.clone()) or train(self, s, *a)
+        StackNet,
+        "train",
+        lambda self, s, *a: splits.append(s.runs[0].clone()) or train(self, s, *a),
     )
     make_ensemble(4, bootstrap=bootstrap, max_samples=max_samples).fit(X, y)
     rows = torch.cat(splits)

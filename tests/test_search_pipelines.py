@@ -169,7 +169,7 @@ CASES = {
         {"cv": GroupKFold(2), "fit": {"groups": np.arange(60) % 4}},
         1,
     ),
-    "folds of two sizes": (lambda: pipeline(StandardScaler()), LR, {"cv": KFold(7)}, 2),
+    "folds of two sizes": (lambda: pipeline(StandardScaler()), LR, {"cv": KFold(7)}, 1),
     "workers": (lambda: pipeline(StandardScaler()), LR, {"n_jobs": 2}, 1),
     "several scores": (
         lambda: pipeline(StandardScaler()),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import accumulate, pairwise, zip_longest
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,8 @@ from torch import Tensor
 from skensemble._data.rows import FitData, Rows
 from skensemble._data.sparse import below as stacked
 from skensemble._data.tables import RowTables
+
+EVERYBODY = slice(None)  # of the members
 
 
 @dataclass(frozen=True)
@@ -109,74 +111,108 @@ class TrainingData(RowTables):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def batch(self, index: Tensor) -> Batch:
-        """Gather one batch for an index of shape ``(member, sample)``."""
-        at = index.to(self.y.device)
+    def batch(self, index: Tensor, members: slice = EVERYBODY) -> Batch:
+        """Gather one batch for some members, whose index has the shape ``(member, sample)``."""
+        at, table = index.to(self.y.device), self.table[members]
+
+        def pick(values: Tensor) -> Tensor:
+            return values[0][at] if len(values) == 1 else values[table, at]
+
         return Batch(
             self.rows.take(index),
             self.y[at],
-            None if self.weight is None else self._pick(self.weight, at),
-            **self.map_tables(lambda values: self._pick(values, at)),
+            None if self.weight is None else pick(self.weight),
+            **self.map_tables(pick),
         )
 
-    def _pick(self, values: Tensor, index: Tensor) -> Tensor:
-        return values[0][index] if len(values) == 1 else values[self.table, index]
+
+@dataclass(frozen=True)
+class Part:
+    """A batch, and which of the members it is for."""
+
+    batch: Batch
+    members: slice = field(default_factory=lambda: EVERYBODY)
+
+
+def bounds(n_rows: int, batch_size: int, drop_last: bool = False) -> list[int]:
+    """Return where batches begin, and where the last one ends.
+
+    A last batch of a single row would stop every network with batch normalisation; that row joins
+    the batch before it.
+
+    >>> bounds(10, 4), bounds(9, 4), bounds(10, 4, drop_last=True), bounds(10, -1)
+    ([0, 4, 8, 10], [0, 4, 9], [0, 4, 8], [0, 10])
+    """
+    size = n_rows if batch_size == -1 else batch_size
+    found = [*range(0, n_rows, size), n_rows]
+    if n_rows > size and n_rows % size:
+        if drop_last:
+            del found[-1]
+        elif n_rows % size == 1:
+            del found[-2]
+    return found
 
 
 class MemberBatches:
-    """Iterate over batches, every member in an order of its own.
+    """Iterate over steps, every member in an order of its own.
+
+    A step has one batch for all members, or, where they have not equally many rows left, one for
+    each run of members that have.
 
     Parameters
     ----------
     data : TrainingData
         What to draw from.
-    index : Tensor of shape (n_members or 1, n_rows)
-        The rows each member may see; one row of it where all share them.
+    runs : sequence of Tensor of shape (n_members or 1, n_rows)
+        The rows each member may see, of members with equally many rows in one tensor; one row of
+        it where all members share them.
     batch_size : int
         Rows a batch; -1 takes all.
     generators : sequence of torch.Generator, default=()
-        One a row of `index`; none leaves the order as it is.
+        One a member; none leaves the order as it is.
     drop_last : bool, default=False
         Whether to leave out a last batch that is not full.
-
-    Notes
-    -----
-    A last batch of a single row would stop every network with batch normalisation; that
-    row joins the batch before it.
     """
 
     def __init__(
         self,
         data: TrainingData,
-        index: Tensor,
+        runs: Sequence[Tensor],
         batch_size: int,
         generators: Sequence[torch.Generator] = (),
         drop_last: bool = False,
     ) -> None:
         self.data = data
-        self.index = index
-        self.batch_size = index.shape[1] if batch_size == -1 else batch_size
+        self.runs = runs
         self.generators = generators
-        self.drop_last = drop_last
-
-    def _bounds(self) -> list[int]:
-        n_rows, size = self.index.shape[1], self.batch_size
-        bounds = [*range(0, n_rows, size), n_rows]
-        if n_rows > size and n_rows % size:
-            if self.drop_last:
-                del bounds[-1]
-            elif n_rows % size == 1:
-                del bounds[-2]
-        return bounds
+        self._cuts = [list(pairwise(bounds(run.shape[1], batch_size, drop_last))) for run in runs]
+        ends = [0, *accumulate(map(len, runs))]
+        self._members = [slice(*pair) for pair in pairwise(ends)] if len(runs) > 1 else [EVERYBODY]
 
     def __len__(self) -> int:
-        return len(self._bounds()) - 1
+        return max(map(len, self._cuts))
 
-    def __iter__(self) -> Iterator[Batch]:
-        order = self.index
-        if self.generators:
-            n_rows = order.shape[1]
-            draws = [torch.randperm(n_rows, generator=draw) for draw in self.generators]
-            order = order.gather(1, torch.stack(draws))
-        for start, stop in pairwise(self._bounds()):
-            yield self.data.batch(order[:, start:stop])
+    def __iter__(self) -> Iterator[list[Part]]:
+        orders = self._orders()
+        for cuts in zip_longest(*self._cuts):
+            if len(set(cuts)) == 1:
+                start, stop = cuts[0]
+                index = [order[:, start:stop] for order in orders]
+                yield [Part(self.data.batch(index[0] if len(index) == 1 else torch.cat(index)))]
+            else:
+                each = zip(orders, cuts, self._members, strict=True)
+                yield [
+                    Part(self.data.batch(order[:, slice(*cut)], members), members)
+                    for order, cut, members in each
+                    if cut is not None
+                ]
+
+    def _orders(self) -> list[Tensor]:
+        if not self.generators:
+            return list(self.runs)
+        orders = []
+        for run, members in zip(self.runs, self._members, strict=True):
+            own = self.generators[members]
+            draws = [torch.randperm(run.shape[1], generator=draw) for draw in own]
+            orders.append(run.gather(1, torch.stack(draws)))
+        return orders

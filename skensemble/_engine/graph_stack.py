@@ -175,7 +175,7 @@ class GraphStack(_Stacked):
         # Each member draws its own mask, from the numbers it would draw alone.
         draw = draw_mask if isinstance(layer, Dropout) else _draw_as_torch
         masks = torch.empty_like(x)
-        for mask, generator in zip(masks, self._draws, strict=True):
+        for mask, generator in zip(masks, self._draws[self.members_run], strict=True):
             draw(mask, layer.p, generator)
         return x * masks
 
@@ -227,10 +227,9 @@ class GraphStack(_Stacked):
             if (tap.module, tap.side) not in self._places:
                 raise CannotStack(f"its layer {tap.module!r} is not a node of its graph")
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Run the graph on all members at once."""
-        if len(x) != self.n_members:
-            x = x.expand(self.n_members, *x.shape[1:])
+    def _forward(self, x: Tensor, n_members: int) -> Tensor:
+        if len(x) != n_members:
+            x = x.expand(n_members, *x.shape[1:])
         values = {self._input: x}
         for name, step, args, kwargs in self._steps:
             values[name] = step(

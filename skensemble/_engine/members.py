@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from joblib.hashing import NumpyHasher
 
+from skensemble._data.batches import bounds
 from skensemble._data.rows import FitData
 from skensemble._data.sparse import SparseRows
 from skensemble._engine.rates import rate_key
@@ -57,18 +58,26 @@ class Member:
             recipe_key(recipe),
             rate_key(recipe.training, recipe.find(Rates) is not None),
             self.objective.key(),
-            (_rows_key(data), data.weight is None),
+            (self.starts(), _rows_key(data), data.weight is None),
             tuple((name, values.shape[1:]) for name, values in data.tables().items()),
             None if valid is None else _rows_key(valid),
         )
 
+    def starts(self) -> tuple[int, ...]:
+        """Return where batches begin, as they must alike for members that step together.
+
+        The last one may be longer for some.
+        """
+        training = self.recipe.training
+        return tuple(bounds(len(self.data.rows), training.batch_size, training.drop_last)[:-1])
+
 
 def _rows_key(data: FitData) -> Any:
-    """Return what rows of two members must share: their number, and how they can be joined."""
+    """Return what rows of two members must share: how they can be joined."""
     X = data.X
     if type(X) in (np.ndarray, SparseRows) and X.nbytes <= _JOINED_BYTES:
-        return len(data.rows), type(X), X.shape[1:], X.dtype
-    return len(data.rows), id(X), id(data.y)
+        return type(X), X.shape[1:], X.dtype
+    return id(X), id(data.y)
 
 
 def recipe_key(recipe: Recipe) -> str:

@@ -11,18 +11,19 @@ import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import reduce
+from operator import add
 from typing import Any
 
 import numpy as np
 import torch
 from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback, LRScheduler, ParamMapper
-from skorch.dataset import Dataset
 from skorch.utils import TeeGenerator
 from torch import Tensor
 
 from skensemble._arguments import naming
-from skensemble._data.batches import Batch, MemberBatches, TrainingData
+from skensemble._data.batches import EVERYBODY, Batch, MemberBatches, Part
 from skensemble._data.rows import Rows
 from skensemble._engine.bar import tell
 from skensemble._engine.early_stopping import MemberEarlyStopping
@@ -30,6 +31,7 @@ from skensemble._engine.masks import MemberMasks
 from skensemble._engine.rates import MemberRates
 from skensemble._engine.results import MemberResult
 from skensemble._engine.resuming import Recorder
+from skensemble._engine.splits import Split
 from skensemble._engine.stacks import MemberStack
 from skensemble._engine.telling import Teller
 from skensemble._recipes.training import make_optimizer
@@ -62,33 +64,17 @@ def _softmax(logits: Tensor) -> Tensor:
     return logits.softmax(-1)
 
 
-class Split(Dataset):
-    """The rows of a data set that the members may see; to skorch's callbacks, a dataset.
+def _weight(part: Part, losses: Tensor) -> Any:
+    """Return what means of a part's rows count in those of an epoch."""
+    batch = part.batch
+    if batch.weight is not None:
+        return batch.weight.sum(-1)
+    n_rows = batch.y.shape[1]
+    return n_rows if part.members == EVERYBODY else torch.full_like(losses, n_rows)
 
-    Parameters
-    ----------
-    data : TrainingData
-        The rows and their labels.
-    index : Tensor of shape (n_members or 1, n_rows)
-        Which rows each member sees; one row where all see the same.
-    """
 
-    def __init__(self, data: TrainingData, index: Tensor) -> None:
-        self.data = data
-        self.index = index
-
-    def __len__(self) -> int:
-        return self.index.shape[1]
-
-    @property
-    def X(self) -> np.ndarray:
-        """The first member's inputs, as they arrived."""
-        return np.asarray(self.data.rows.array[self.index[0].numpy()])
-
-    @property
-    def y(self) -> np.ndarray:
-        """The first member's class indices."""
-        return self.data.y.cpu()[self.index[0]].numpy()
+def _added_up(values: Tensor, batch: Batch) -> Tensor:
+    return values.sum(-1) if batch.weight is None else (values * batch.weight).sum(-1)
 
 
 class StackNet(NeuralNetClassifier):
@@ -194,42 +180,44 @@ class StackNet(NeuralNetClassifier):
 
     def get_iterator(self, dataset: Split, training: bool = False) -> MemberBatches:
         """Slice batches by index instead of starting a ``DataLoader``."""
-        data, index = dataset.data, dataset.index
+        data, runs = dataset.data, dataset.runs
         if training:
             drop_last = bool(self.loader["drop_last"])
-            return MemberBatches(data, index, self.batch_size, self.orders, drop_last)
-        return MemberBatches(data, index, int(self.loader["valid_batch_size"]))
+            return MemberBatches(data, runs, self.batch_size, self.orders, drop_last)
+        return MemberBatches(data, runs, int(self.loader["valid_batch_size"]))
 
     # -- one step ----------------------------------------------------------------------
 
-    def _run(self, x: Tensor) -> Tensor:
+    def _run(self, x: Tensor, members: slice = EVERYBODY) -> Tensor:
         """Return logits of shape ``(member, sample, class)``."""
+        some = () if members == EVERYBODY else (members,)
         if self.autocast is None:
-            outputs = self.stack_(x)
+            outputs = self.stack_(x, *some)
         else:
             with torch.autocast(x.device.type, dtype=self.autocast):
-                outputs = self.stack_(x)
+                outputs = self.stack_(x, *some)
             outputs = outputs.to(x.dtype)
         return log_proba(outputs) if self.outputs_proba else outputs
 
+    def _objective(self, members: slice) -> Objective:
+        return self.criterion_ if members == EVERYBODY else self.criterion_.among(members)
+
     def get_loss(
-        self, y_pred: Tensor, y_true: Batch, X: Any = None, training: bool = False
+        self, y_pred: Tensor, y_true: Part, X: Any = None, training: bool = False
     ) -> Tensor:
-        """Return the loss of each member."""
+        """Return the loss of each member of a part."""
+        batch = y_true.batch
         if self.stack_.taps:
-            y_true = replace(y_true, features=dict(self.stack_.features))
+            batch = replace(batch, features=dict(self.stack_.features))
         if self.criterion_.follows_progress and training:
             done = (len(self.history) - 1) / max(1, self.max_epochs - 1)
-            y_true = replace(y_true, progress=done)
-        return self.criterion_(y_pred, y_true)
+            batch = replace(batch, progress=done)
+        return self._objective(y_true.members)(y_pred, batch)
 
-    def train_step_single(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
+    def train_step_single(self, parts: list[Part], **fit_params: Any) -> dict[str, Any]:
         """Run forward and backward; members' losses are added, so none sees another's."""
-        logits = self._run(batch.x)
-        if batch.other_x is not None:
-            batch = replace(batch, other=self._run(batch.other_x))
-        member_losses = self.get_loss(logits, batch, training=True)
-        loss = member_losses.sum()
+        told = [self._learn(part) for part in parts]
+        loss = reduce(add, [losses.sum() for _, losses, _ in told])
         if not loss.requires_grad:
             raise ValueError(
                 "The network must have something to learn. None of its parameters asks for a "
@@ -237,38 +225,48 @@ class StackNet(NeuralNetClassifier):
             )
         loss.backward()
         self.criterion_.adjust(self.get_all_learnable_params())
-        return {
-            "loss": loss,
-            "y_pred": logits,
-            "sums": {"loss": member_losses.detach(), **self._measure(logits.detach(), batch)},
-        }
+        told = [(logits, losses.detach(), measures) for logits, losses, measures in told]
+        return {"loss": loss, "y_pred": told[0][0], "told": told}
 
-    def _measure(self, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
+    def _learn(self, part: Part) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        logits = self._run(part.batch.x, part.members)
+        if part.batch.other_x is not None:
+            other = self._run(part.batch.other_x, part.members)
+            part = replace(part, batch=replace(part.batch, other=other))
+        losses = self.get_loss(logits, part, training=True)
+        return logits, losses, self._measure(logits.detach(), part)
+
+    def _measure(self, logits: Tensor, part: Part) -> dict[str, Tensor]:
         """Return what the objective wants to have recorded beside the loss."""
+        batch = part.batch
         if batch.other is not None:
             batch = replace(batch, other=batch.other.detach())
-        return self.criterion_.measures(logits, batch)
+        return self._objective(part.members).measures(logits, batch)
 
-    def _look(self, x: Tensor) -> Tensor:
-        """Return logits as in prediction, to be differentiated by the input."""
-        self._set_training(False)
-        try:
-            return self._run(x)
-        finally:
-            self._set_training(True)
+    def _prepared(self, part: Part) -> Part:
+        """Return a part whose batch the objective has altered, if it does."""
 
-    def train_step(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
+        def look(x: Tensor) -> Tensor:  # logits as in prediction, to be differentiated by the input
+            self._set_training(False)
+            try:
+                return self._run(x, part.members)
+            finally:
+                self._set_training(True)
+
+        return replace(part, batch=self._objective(part.members).prepare(part.batch, look))
+
+    def train_step(self, parts: list[Part], **fit_params: Any) -> dict[str, Any]:
         """Make one optimiser step; the closure serves optimisers that ask more than once."""
         steps: list[dict[str, Any]] = []
         # Once a step: whoever asks more than once compares losses of the same rows.
-        altered = self.criterion_.prepare(batch, self._look)
+        altered = [self._prepared(part) for part in parts]
 
         def closure() -> Tensor:
             self.optimizer_.zero_grad()
             steps.append(self.train_step_single(altered))
             if self._batch_listeners:
                 named = TeeGenerator(self.get_all_learnable_params())
-                self._tell("on_grad_computed", batch, named_parameters=named, training=True)
+                self._tell("on_grad_computed", parts, named_parameters=named, training=True)
             if self.rates is not None:
                 self.rates.decay(parameters)
             return steps[-1]["loss"]
@@ -284,50 +282,59 @@ class StackNet(NeuralNetClassifier):
             self.masks.apply(self.get_all_learnable_params())
         return steps[0]
 
-    def validation_step(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
-        """Evaluate one held-out batch."""
+    def validation_step(self, parts: list[Part], **fit_params: Any) -> dict[str, Any]:
+        """Evaluate one held-out batch of each member."""
+        told = []
         with torch.no_grad():
-            logits = self._run(batch.x)
-            losses = self.get_loss(logits, batch)
-        measures = self._measure(logits, batch)
-        return {"loss": losses.sum(), "y_pred": logits, "sums": {"loss": losses, **measures}}
+            for part in parts:
+                logits = self._run(part.batch.x, part.members)
+                told.append((logits, self.get_loss(logits, part), self._measure(logits, part)))
+        loss = reduce(add, [losses.sum() for _, losses, _ in told])
+        return {"loss": loss, "y_pred": told[0][0], "told": told}
 
     # -- one epoch ---------------------------------------------------------------------
 
     def run_single_epoch(
         self, iterator: Any, training: bool, prefix: str, step_fn: Any, **fit_params: Any
     ) -> None:
-        """Loop over batches and record each member's mean loss (and scores of held-out rows)."""
+        """Loop over steps and record each member's mean loss (and scores of held-out rows)."""
         if iterator is None:
             return
         self._set_training(training)
         sums: dict[str, Any] = {}
         scores: dict[str, Any] = {}
         weights: Any = 0.0
-        for batch in iterator:
+        for parts in iterator:
             if self._batch_listeners:
                 self.history.new_batch()
-                self._tell("on_batch_begin", batch, training=training)
+                self._tell("on_batch_begin", parts, training=training)
                 self._set_training(training)  # whatever a callback did with the module
-            step = step_fn(batch)
-            weight = batch.y.shape[1] if batch.weight is None else batch.weight.sum(-1)
-            for name, values in step["sums"].items():
-                sums[name] = sums.get(name, 0.0) + values * weight
-            weights = weights + weight
-            if not training:
-                for name, values in self.criterion_.held_out_scores(step["y_pred"], batch).items():
-                    scores[name] = scores.get(name, 0.0) + self._add_up(values, batch)
+            step = step_fn(parts)
+            for part, (logits, losses, measures) in zip(parts, step["told"], strict=True):
+                weight = _weight(part, losses)
+                weights = weights + self._of_all(weight, part)
+                for name, values in {"loss": losses, **measures}.items():
+                    sums[name] = sums.get(name, 0.0) + self._of_all(values * weight, part)
+                if not training:
+                    found = self._objective(part.members).held_out_scores(logits, part.batch)
+                    for name, values in found.items():
+                        total = self._of_all(_added_up(values, part.batch), part)
+                        scores[name] = scores.get(name, 0.0) + total
             if self._batch_listeners:
-                self._record_batch(prefix, step, batch)
-                self._tell("on_batch_end", batch, training=training, **self._single(step))
+                self._record_batch(prefix, step, parts)
+                self._tell("on_batch_end", parts, training=training, **self._single(step))
         for name, total in sums.items():
             self._record(f"{prefix}_{name}", total / weights)
         for name, total in scores.items():
             self._record(name, total / weights)
 
-    @staticmethod
-    def _add_up(values: Tensor, batch: Batch) -> Tensor:
-        return values.sum(-1) if batch.weight is None else (values * batch.weight).sum(-1)
+    def _of_all(self, values: Any, part: Part) -> Any:
+        """Return numbers of some members as numbers of all, with zeros for the others."""
+        if part.members == EVERYBODY:
+            return values
+        whole = values.new_zeros(self.stack_.n_members)
+        whole[part.members] = values
+        return whole
 
     def _record(self, name: str, values: Tensor) -> None:
         numbers = values.expand(self.stack_.n_members).double().cpu().numpy()
@@ -453,7 +460,8 @@ class StackNet(NeuralNetClassifier):
 
     # -- what a user's callback sees: one member, as in skorch ---------------------------
 
-    def _tell(self, hook: str, batch: Batch, **kwargs: Any) -> None:
+    def _tell(self, hook: str, parts: list[Part], **kwargs: Any) -> None:
+        batch = parts[0].batch
         for callback in self._batch_listeners:
             with _spoken_for(callback):
                 getattr(callback, hook)(self, batch=(batch.x[0], batch.y[0]), **kwargs)
@@ -486,6 +494,6 @@ class StackNet(NeuralNetClassifier):
     def _single(self, step: dict[str, Any]) -> dict[str, Tensor]:
         return {"loss": step["loss"], "y_pred": step["y_pred"][0]}
 
-    def _record_batch(self, prefix: str, step: dict[str, Tensor], batch: Batch) -> None:
+    def _record_batch(self, prefix: str, step: dict[str, Any], parts: list[Part]) -> None:
         self.history.record_batch(f"{prefix}_loss", step["loss"].item())
-        self.history.record_batch(f"{prefix}_batch_size", batch.y.shape[1])
+        self.history.record_batch(f"{prefix}_batch_size", parts[0].batch.y.shape[1])

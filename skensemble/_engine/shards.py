@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any
 
 import torch
@@ -15,13 +15,14 @@ from skensemble._engine.early_stopping import MemberEarlyStopping
 from skensemble._engine.failures import Outcome, lacks_memory, named
 from skensemble._engine.masks import MemberMasks
 from skensemble._engine.members import SAMPLE_ROWS, Member
-from skensemble._engine.net import Split, StackNet
+from skensemble._engine.net import StackNet
 from skensemble._engine.planning import Plan
 from skensemble._engine.progress import Channel
 from skensemble._engine.rates import MemberRates
 from skensemble._engine.resources import at_most_threads, available_bytes
 from skensemble._engine.results import MemberResult
 from skensemble._engine.resuming import Recorder, ShardRecord
+from skensemble._engine.splits import Split
 from skensemble._engine.stacks import LoopStack, MemberStack
 from skensemble._engine.telling import Teller
 from skensemble._recipes.parts import Rates
@@ -135,7 +136,7 @@ def _train(
     # Without shuffling, members with the same rows see the same batches: one copy will do.
     rows = members[0].data.rows
     alike = not recipe.training.shuffle and all(member.data.rows is rows for member in members)
-    train = Split(data, _index([member.data for member in members], data, shared or alike))
+    train = Split(data, _runs([member.data for member in members], data, shared or alike))
     held_out = _held_out(members, recipe, shared)
     draws = job.plan.draws and isinstance(stack, LoopStack)
     seed = purpose_seed(members[0].seed, Purpose.FORWARD)
@@ -213,14 +214,17 @@ def _held_out(members: list[Member], recipe: Recipe, shared: bool) -> Split | No
         return None
     same = all(one.rows is held_out[0].rows and not one.tables() for one in held_out)
     data = TrainingData.gather(held_out, recipe.dtype, recipe.training.device)
-    return Split(data, _index(held_out, data, shared or same))
+    return Split(data, _runs(held_out, data, shared or same))
 
 
-def _index(own: list[FitData], data: TrainingData, shared: bool) -> torch.Tensor:
-    """Return the rows of each member in the joined data, or one row where all see the same."""
+def _runs(own: list[FitData], data: TrainingData, shared: bool) -> list[torch.Tensor]:
+    """Return the rows of each member in the joined data, or one row where all see the same.
+
+    Members that stand side by side and have equally many rows are together.
+    """
     starts = data.starts[:1] if shared and len(set(data.starts)) == 1 else data.starts
     rows = [torch.from_numpy(one.rows + start) for one, start in zip(own, starts, strict=False)]
-    return torch.stack(rows)
+    return [torch.stack(list(run)) for _, run in groupby(rows, key=len)]
 
 
 def _orders(job: Job, members: list[Member]) -> list[torch.Generator]:

@@ -1,8 +1,9 @@
 """M networks as one module with a leading member axis.
 
 Three ways to run them, one contract: ``forward`` maps inputs ``(M or 1, B, ...)`` to
-outputs ``(M, B, K)``; parameters carry the user's names; ``member_state`` hands back
-the state dict of one member. Which one is used changes the speed, never the result.
+outputs ``(M, B, K)``, of all members or of some that stand side by side; parameters carry the
+user's names; ``member_state`` hands back the state dict of one member. Which one is used changes
+the speed, never the result.
 
 - `LoopStack` calls the members in turn: any module.
 - `GraphStack` reads the module's graph and replaces each linear layer by one batched
@@ -20,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from skensemble._data.batches import EVERYBODY
 from skensemble.nn._states import map_state, versions, with_versions
 from skensemble.nn._taps import Tap, listen
 from skensemble.nn._tracing import CannotStack
@@ -30,12 +32,25 @@ class MemberStack(nn.Module, ABC):
 
     n_members: int
     taps: tuple[Tap, ...] = ()
+    members_run: slice = EVERYBODY  # in the forward that is under way
     features: dict[str, Tensor]  # what the taps gave in the last forward, (member, sample, ...)
 
     def tap(self, taps: Sequence[Tap]) -> None:
         """Ask for the features of layers; every forward then leaves them in `features`."""
         self.taps = tuple(taps)
         self.features = {}
+
+    def forward(self, x: Tensor, members: slice = EVERYBODY) -> Tensor:
+        """Run some of the members, each on its own batch, or all on the one there is."""
+        self.members_run = members
+        try:
+            return self._forward(x, len(range(self.n_members)[members]))
+        finally:
+            self.members_run = EVERYBODY
+
+    @abstractmethod
+    def _forward(self, x: Tensor, n_members: int) -> Tensor:
+        """Run the members, of which there are so many."""
 
     @abstractmethod
     def learnable(self) -> Iterator[tuple[str, nn.Parameter]]:
@@ -78,16 +93,17 @@ class LoopStack(MemberStack):
         for member, heard in zip(self.members, self._heard, strict=True):
             listen(member, taps, heard.__setitem__)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Run each member on its own batch, or all on the one there is."""
+    def _forward(self, x: Tensor, n_members: int) -> Tensor:
         inputs = x.unbind(0)
-        if len(x) != self.n_members:  # each its own, since a module may write into its input
-            inputs = tuple(x[0].clone() for _ in range(self.n_members))
+        if len(x) != n_members:  # each its own, since a module may write into its input
+            inputs = tuple(x[0].clone() for _ in range(n_members))
         if self.channels_last:
             inputs = tuple(xi.contiguous(memory_format=torch.channels_last) for xi in inputs)
-        outputs = [member(xi) for member, xi in zip(self.members, inputs, strict=True)]
+        members: Any = self.members[self.members_run]
+        outputs = [member(xi) for member, xi in zip(members, inputs, strict=True)]
         for tap in self.taps:
-            self.features[tap.key] = torch.stack([heard[tap.key] for heard in self._heard])
+            heard = self._heard[self.members_run]
+            self.features[tap.key] = torch.stack([one[tap.key] for one in heard])
         return outputs[0].unsqueeze(0) if len(outputs) == 1 else torch.stack(outputs)
 
     def learnable(self) -> Iterator[tuple[str, nn.Parameter]]:
@@ -143,8 +159,9 @@ class _Stacked(MemberStack):
         return {name: known[id(tensors[name])] for name in state}
 
     def stacked(self, name: str) -> Tensor:
-        """Return a stacked parameter or buffer by the user's name."""
-        return getattr(self, self._names[name])
+        """Return a stacked parameter or buffer, of the members that run, by the user's name."""
+        value: Tensor = getattr(self, self._names[name])
+        return value if self.members_run == EVERYBODY else value[self.members_run]
 
     def learnable(self) -> Iterator[tuple[str, nn.Parameter]]:
         for name, key in self._names.items():
@@ -171,10 +188,9 @@ class VmapStack(_Stacked):
         # In a tuple so that it is neither moved nor listed as a child: it has no data.
         self._skeleton = (copy.deepcopy(modules[0]).to("meta"),)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Run all members on their batches at once."""
+    def _forward(self, x: Tensor, n_members: int) -> Tensor:
         names = {name: self.stacked(name) for name in self._names}
-        shared = len(x) != self.n_members
+        shared = len(x) != n_members
         batched = torch.func.vmap(self._one, in_dims=(0, None if shared else 0), randomness="error")
         output, features = batched(names, x[0] if shared else x)
         if self.taps:

@@ -146,7 +146,7 @@ def _train(training: Training, failures: Sequence[Any]) -> Iterator[Outcome]:
     if not joint:
         shards = [
             shard
-            for group in _of_one_length(members)
+            for group in _in_step(members)
             for shard in make_shards(group, plan.size, n_workers, fixed=training.stack != "auto")
         ]
     n_workers = min(n_workers, len(shards))
@@ -211,11 +211,14 @@ def _say_plan(training: Training, plan: Plan) -> None:
     tell(training.owner, f"{n_members} members, {how}{why}")
 
 
-def _of_one_length(members: list[Member]) -> list[list[Member]]:
-    """Group members that learn and hold out equally many rows, as those of a stack must."""
+def _in_step(members: list[Member]) -> list[list[Member]]:
+    """Group members that step together; those with equally many rows stand side by side."""
     groups: dict[Any, list[Member]] = {}
-    for member in members:
-        valid = member.data.valid
-        lengths = len(member.data.rows), None if valid is None else len(valid.rows)
-        groups.setdefault(lengths, []).append(member)
+    for member in sorted(members, key=_lengths):
+        groups.setdefault((*member.starts(), member.data.valid is None), []).append(member)
     return list(groups.values())
+
+
+def _lengths(member: Member) -> tuple[int, int]:
+    valid = member.data.valid
+    return len(member.data.rows), 0 if valid is None else len(valid.rows)

@@ -38,6 +38,9 @@ class Augmented(WrappedObjective):
         draws = [np.random.default_rng(purpose_seed(seed, Purpose.AUGMENT)) for seed in own]
         return replace(self, inner=self.inner.start(seeds, shapes, dtype), draws=tuple(draws))
 
+    def among(self, members: slice) -> Augmented:
+        return replace(super().among(members), draws=self.draws[members])
+
     @property
     def reads_rows(self) -> bool:
         return True

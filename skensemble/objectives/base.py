@@ -47,6 +47,19 @@ class Mergeable:
                 parts.append(joblib.hash(value))
         return tuple(parts)
 
+    def among(self: _Part, members: slice) -> _Part:
+        """Return what was merged and begun for all members as it is for some of them."""
+        if not dataclasses.is_dataclass(self):
+            return self
+        changes: dict[str, Any] = {}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Mergeable):
+                changes[field.name] = value.among(members)
+            elif field.name in self.scalars and isinstance(value, Tensor):
+                changes[field.name] = value[members]
+        return replace(self, **changes) if changes else self
+
 
 def merge(parts: Sequence[_Part]) -> _Part:
     """Join objectives of equal `key` into one for all members."""

@@ -226,6 +226,9 @@ class Perturbed(WrappedObjective):
         inner = self.inner.start(seeds, shapes, dtype)
         return replace(self, inner=inner, draws=draws, spread=spread)
 
+    def among(self, members: slice) -> Perturbed:
+        return replace(super().among(members), draws=self.draws[members])
+
     @property
     def reads_rows(self) -> bool:
         return True

@@ -64,6 +64,10 @@ class RegressedTerm(LayerTerm):
 
     regressors: tuple[Any, ...] = field(default=(), repr=False)
 
+    def among(self, members: slice) -> RegressedTerm:
+        some = tuple(one[members] for one in self.regressors)
+        return replace(super().among(members), regressors=some)
+
     def start(
         self, seeds: Sequence[int], taps: Sequence[Tap], shapes: dict[str, Any], dtype: torch.dtype
     ) -> Term:
