@@ -26,8 +26,7 @@ Contenders
 With ``--pipeline`` the same grid is searched over ``make_pipeline(StandardScaler(), student)``, as
 most people write it, by `GridSearchCV` and by `StackedGridSearchCV`; and one network behind a
 scaler is cross-validated by scikit-learn's `cross_val_score` and by ours, in which only folds can
-train together (those of 1,797 rows are of two sizes, so in two stacks). Wanted: 8 times as fast,
-and never slower.
+train together (those of 1,797 rows are of two sizes). Wanted: 8 times as fast, and never slower.
 
 The frozen teacher saw the test folds; that is what the comparison of *cost* wants and
 what a study must not do. The first peer takes many minutes and runs in fewer rounds.

@@ -203,7 +203,7 @@ def test_valid_split_holds_out_the_same_rows_for_all_members(monkeypatch, split)
     monkeypatch.setattr(
         StackNet,
         "train",
-        lambda s, a, b, *more: seen.append((a.index, b.index)) or train(s, a, b, *more),
+        lambda s, a, b, *more: seen.append((*a.runs, *b.runs)) or train(s, a, b, *more),
     )
     make_ensemble(3, make_net(train_split=split), stack=1).fit(X, y)
     assert len(seen) == 3
