@@ -15,7 +15,8 @@ other export too,
 All in one process with one thread, in turn, the order rotated every round. A call is what a
 service does with a row of float32 that it has: ``predict_proba(row)``, ``session.run``, or the C
 function through ctypes with the row's address. The batch of C is a loop in C. C is compiled by
-gcc -O2 and stripped. Start-up is the clock from the start of a process to its first prediction,
+gcc -O2 and stripped; a small student, one hidden layer of 32 taught by the same teacher, for size
+(-Os, sections beside each other instead of in pages of their own). Start-up is the clock from the start of a process to its first prediction,
 imports and the reading of the file included; of C, that of an executable. Forest and boosting are
 scikit-learn's at their defaults, but for 300 trees, as joblib writes them and as skl2onnx does.
 """
@@ -43,16 +44,22 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from skl2onnx import to_onnx
 from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import accuracy_score, log_loss
 from sklearn.model_selection import train_test_split
+from skorch import NeuralNetClassifier
+from skorch.callbacks import LRScheduler
 
 from skensemble import DistilledClassifier
 from skensemble.deploy import export_c
+from skensemble.nn import MLP
 
 PACKAGES = ("torch", "numpy", "scikit-learn", "onnx", "onnxruntime", "skl2onnx", "skensemble")
 OUT = Path(__file__).resolve().parent / "results" / "serving.json"
-OURS = ("student", "student, ONNX", "student, ONNX int8", "student, C", "student, C int8")
-PRIMARY = "student, C int8"
+PRIMARY, SMALL = "student, C int8", "small student, C int8"
+OURS = ("student", "student, ONNX", "student, ONNX int8", "student, C", PRIMARY, SMALL)
+FAST = ("-O2",)
+COMPACT = ("-Os", "-Wl,-z,noseparate-code", "-Wl,--build-id=none")
 BOOSTING, FOREST = "boosting", "forest of 300"
 TREES = 300
 BATCH = 1000
@@ -137,7 +144,10 @@ def serve(data: Data, folder: Path, seed: int) -> dict[str, Served]:
     quantize_dynamic(folder / "student.onnx", folder / "int8.onnx", weight_type=QuantType.QInt8)
     found["student, ONNX int8"] = _graph(folder / "int8.onnx", folder)
     for name, weights in {"student, C": "float32", PRIMARY: "int8"}.items():
-        found[name] = _compiled(student, folder, weights)
+        found[name] = _compiled(student, folder / "row.bin", folder, weights)
+    (folder / "small").mkdir()
+    small = small_student(student.teacher_, seed).fit(data.X, data.y)
+    found[SMALL] = _compiled(small, folder / "row.bin", folder / "small", "int8", COMPACT)
     for name, model in {FOREST: forest, BOOSTING: boosting}.items():
         joblib.dump(model, folder / f"{name}.joblib")
         found[name] = _python(model, folder / f"{name}.joblib", "joblib", folder)
@@ -145,6 +155,17 @@ def serve(data: Data, folder: Path, seed: int) -> dict[str, Served]:
         if _converted(model, data.X[:1], path):
             found[f"{name}, ONNX"] = _graph(path, folder)
     return found
+
+
+def small_student(teacher: Any, seed: int) -> DistilledClassifier:
+    """Return an unfitted student of one hidden layer, for who counts bytes."""
+    net = NeuralNetClassifier(
+        MLP, module__hidden=(32,), criterion=torch.nn.CrossEntropyLoss, train_split=None,
+        optimizer=torch.optim.AdamW, lr=3e-3, max_epochs=150, batch_size=64,
+        callbacks=[LRScheduler("CosineAnnealingLR", T_max=150)],
+    )  # fmt: skip
+    given = {"transfer": "munge", "temperature": 1.0, "random_state": seed}
+    return DistilledClassifier(FrozenEstimator(teacher), net, **given)
 
 
 def _converted(model: Any, X: np.ndarray, path: Path) -> bool:
@@ -177,7 +198,9 @@ def _graph(path: Path, folder: Path) -> Served:
     )
 
 
-def _compiled(student: Any, folder: Path, weights: str) -> Served:
+def _compiled(
+    student: Any, row: Path, folder: Path, weights: str, flags: Sequence[str] = FAST
+) -> Served:
     """Compile a library for this process, and an executable for a start."""
     source = folder / f"{weights}.c"
     export_c(student, source, weights=weights)
@@ -186,7 +209,7 @@ def _compiled(student: Any, folder: Path, weights: str) -> Served:
     for name, more in {"library": LOOP, "main": MAIN}.items():
         (folder / f"{weights}_{name}.c").write_text(text + more)
         shared = ["-shared", "-fPIC"] if name == "library" else []
-        command = ["gcc", "-std=c99", "-O2", "-s", "-Wall", "-Wextra", "-Werror", *shared,
+        command = ["gcc", "-std=c99", *flags, "-s", "-Wall", "-Wextra", "-Werror", *shared,
                    f"{weights}_{name}.c", "-o", f"{weights}_{name}", "-lm"]  # fmt: skip
         subprocess.run(command, cwd=folder, check=True)
     library = ctypes.CDLL(str(folder / f"{weights}_library"))
@@ -202,7 +225,7 @@ def _compiled(student: Any, folder: Path, weights: str) -> Served:
             many(rows.ctypes.data, len(rows), out.ctypes.data)
         return out
 
-    start = [str(folder / f"{weights}_main"), str(folder / "row.bin")]
+    start = [str(folder / f"{weights}_main"), str(row)]
     return Served(predict, folder / f"{weights}_library", start)
 
 

@@ -76,7 +76,7 @@ def test_what_is_compiled_serves_one_row_and_many(script, tmp_path):
     X = np.random.default_rng(0).normal(size=(30, 3)).astype(np.float32)
     net = make_net(MLP, module__hidden=(4,), max_epochs=1)
     student = NetworkClassifier(net, random_state=0).fit(X, np.arange(30) % 3)
-    served = script._compiled(student, tmp_path, "float32")
+    served = script._compiled(student, tmp_path / "row.bin", tmp_path, "float32")
     X[0].tofile(tmp_path / "row.bin")
     for rows in (X[:1], X):
         np.testing.assert_allclose(served.predict(rows), student.predict_proba(rows), atol=1e-5)
