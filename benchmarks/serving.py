@@ -16,9 +16,10 @@ All in one process with one thread, in turn, the order rotated every round. A ca
 service does with a row of float32 that it has: ``predict_proba(row)``, ``session.run``, or the C
 function through ctypes with the row's address. The batch of C is a loop in C. C is compiled by
 gcc -O2 and stripped; a small student, one hidden layer of 32 taught by the same teacher, for size
-(-Os, sections beside each other instead of in pages of their own). Start-up is the clock from the start of a process to its first prediction,
-imports and the reading of the file included; of C, that of an executable. Forest and boosting are
-scikit-learn's at their defaults, but for 300 trees, as joblib writes them and as skl2onnx does.
+(-Os, sections beside each other instead of in pages of their own). Start-up is the clock from the
+start of a process to its first prediction, imports and the reading of the file included; of C, that
+of an executable. Forest and boosting are scikit-learn's at their defaults, but for 300 trees, as
+joblib writes them and as skl2onnx does.
 """
 
 from __future__ import annotations
@@ -146,7 +147,7 @@ def serve(data: Data, folder: Path, seed: int) -> dict[str, Served]:
     for name, weights in {"student, C": "float32", PRIMARY: "int8"}.items():
         found[name] = _compiled(student, folder / "row.bin", folder, weights)
     (folder / "small").mkdir()
-    small = small_student(student.teacher_, seed).fit(data.X, data.y)
+    small = small_student(student.teacher_, data.X, seed).fit(data.X, data.y)
     found[SMALL] = _compiled(small, folder / "row.bin", folder / "small", "int8", COMPACT)
     for name, model in {FOREST: forest, BOOSTING: boosting}.items():
         joblib.dump(model, folder / f"{name}.joblib")
@@ -157,10 +158,12 @@ def serve(data: Data, folder: Path, seed: int) -> dict[str, Served]:
     return found
 
 
-def small_student(teacher: Any, seed: int) -> DistilledClassifier:
+def small_student(teacher: Any, X: np.ndarray, seed: int) -> DistilledClassifier:
     """Return an unfitted student of one hidden layer, for who counts bytes."""
+    mean, std = X.mean(0).tolist(), np.maximum(X.std(0), 1e-6).tolist()
     net = NeuralNetClassifier(
-        MLP, module__hidden=(32,), criterion=torch.nn.CrossEntropyLoss, train_split=None,
+        MLP, module__hidden=(32,), module__normalize=(mean, std),
+        criterion=torch.nn.CrossEntropyLoss, train_split=None,
         optimizer=torch.optim.AdamW, lr=3e-3, max_epochs=150, batch_size=64,
         callbacks=[LRScheduler("CosineAnnealingLR", T_max=150)],
     )  # fmt: skip
@@ -208,7 +211,7 @@ def _compiled(
     n_classes = len(student.classes_)
     for name, more in {"library": LOOP, "main": MAIN}.items():
         (folder / f"{weights}_{name}.c").write_text(text + more)
-        shared = ["-shared", "-fPIC"] if name == "library" else []
+        shared = ["-shared", "-fPIC", "-nostartfiles"] if name == "library" else []
         command = ["gcc", "-std=c99", *flags, "-s", "-Wall", "-Wextra", "-Werror", *shared,
                    f"{weights}_{name}.c", "-o", f"{weights}_{name}", "-lm"]  # fmt: skip
         subprocess.run(command, cwd=folder, check=True)
