@@ -44,7 +44,7 @@ SOME = ("network", "table", "batch", "distilled", "generations", "kernel", "prun
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("files")
-    made = {name: kinds.make(name) for name in SOME}
+    made = {name: kinds.make(name) for name in (*SOME, "pretrained")}
     for name, (fitted, _) in made.items():
         fitted.save(folder / name)
     return folder, made
@@ -259,6 +259,23 @@ def test_altered_tensors_are_refused(files, tmp_path, kind, name, how, text):
     path = forged(files[0] / kind, tmp_path / "file", alter(name, how))
     pruned = "pruned." * (kind == "pruned_images")
     assert_refused(path, f"{pruned}members[0].weights.{name.removeprefix('0/')}", text)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        (lambda about: about["shared"][1].append("layers.9.weight"), "shared[1]"),
+        (lambda about: about["shared"][1].append("layers.3.weight"), "shared[1]"),  # its own head
+        (lambda about: about["shared"][1].append(about["shared"][1][0]), "shared[1]"),
+        (lambda about: about["shared"][0].append("layers.1.weight"), "shared"),
+        (lambda about: about["shared"].append([]), "shared"),
+        (lambda about: about["shared"][1].pop(), "members[1].weights"),
+    ],
+)
+def test_what_is_shared_is_there_and_said_once(files, tmp_path, change, field):
+    good, bad = files[0] / "pretrained", tmp_path / "file"
+    assert parts(good)[0]["shared"][1] == ["layers.1.weight", "layers.1.bias"]
+    assert_refused(forged(good, bad, lambda about, tensors: change(about)), field)
 
 
 def test_tensors_of_no_member_are_refused(files, tmp_path):

@@ -25,6 +25,7 @@ from skensemble._engine.graph_stack import GraphStack
 from skensemble._engine.net import StackNet
 from skensemble._recipes.reading import read_recipe
 from skensemble._seeding import Purpose, generator
+from skensemble.nn import MLP
 from skensemble.objectives.base import Objective
 from skensemble.perturbation import ODS
 
@@ -203,6 +204,33 @@ def test_pickles_files_and_checkpoints_hold_whole_networks(backbone, tmp_path):
     assert_same_network(first, model.fit(X, Y)[1], atol=0)
     alone = NetworkClassifier(recipe(backbone), random_state=first.random_state).fit(X, Y)
     assert_same_network(first, alone)
+
+
+def test_what_members_share_is_written_once(tmp_path):
+    rows = X.reshape(len(X), -1).astype(np.float32)
+    module = MLP(rows.shape[1:], 3, hidden=(300, 300))
+    size = 4 * sum(one.numel() for one in module.parameters())
+    model = DeepEnsembleClassifier(recipe(module), 6, random_state=0).fit(rows, Y)
+    proba = model.predict_proba(rows)
+    model.save(tmp_path / "file")
+    assert (tmp_path / "file").stat().st_size < 1.5 * size
+    assert len(pickle.dumps(model)) < 2.5 * size  # and the network that all start from
+    loaded = skensemble.load(tmp_path / "file", module=module)
+    first = {member.module_.get_parameter("layers.1.weight").data_ptr() for member in loaded}
+    assert len(first) == 1  # before anything is predicted
+    for again in pickle.loads(pickle.dumps(model)), loaded:
+        np.testing.assert_array_equal(again.predict_proba(rows), proba)
+    loaded.save(tmp_path / "again")
+    assert (tmp_path / "again").read_bytes() == (tmp_path / "file").read_bytes()
+    # What is no longer shared is written whole.
+    with torch.no_grad():
+        other = loaded[1].module_
+        other.layers[1].weight = torch.nn.Parameter(other.layers[1].weight + 1)
+    loaded.save(tmp_path / "other")
+    expected = np.mean([member.predict_proba(rows) for member in loaded], 0)
+    again = skensemble.load(tmp_path / "other", module=module).predict_proba(rows)
+    np.testing.assert_allclose(again, expected, atol=1e-6)
+    assert abs(again - proba).max() > 0.01
 
 
 def test_members_whose_backbones_differ_are_not_run_as_one(backbone):

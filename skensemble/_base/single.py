@@ -17,7 +17,7 @@ from skensemble._engine.results import MemberResult
 from skensemble._engine.training import Preview, Training
 from skensemble._fits.given import Given, Steps
 from skensemble._recipes.recipe import Recipe
-from skensemble.nn._states import map_state, versions, with_versions
+from skensemble.nn._states import array_state, map_state, versions, with_versions
 from skensemble.objectives import Objective
 
 
@@ -70,7 +70,7 @@ class SingleModule(BaseNetworks):
         state = dict(super().__getstate__())
         module = state.pop("module_", None)
         if module is not None:
-            weights = map_state(module.state_dict(), lambda value: value.cpu().numpy())
+            weights = array_state(module)
             # Beside them: what reads and writes dicts by their items knows no attribute of one.
             state["_weights"], state["_versions"] = dict(weights), versions(weights)
         return state

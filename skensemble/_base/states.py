@@ -15,6 +15,7 @@ from skensemble._files.format import (
     member_state,
     plain_extra,
     plain_labels,
+    shared_names,
     to_json,
 )
 from skensemble._files.recipes import (
@@ -33,6 +34,7 @@ from skensemble._parameters import Parameters
 from skensemble._private import validate_parameter_constraints
 from skensemble._recipes.recipe import Recipe
 from skensemble.augmentation.names import describe_augmentation, rebuild_augmentation
+from skensemble.nn._heads import share_backbone
 from skensemble.nn._states import extra_state, is_extra, versions
 
 
@@ -90,11 +92,12 @@ def to_state(estimator: Any) -> State:
     for number, (member, state) in enumerate(zip(members, states, strict=True)):
         with within(f"save() cannot write members[{number}]"):
             check_values(member.module_, state, is_ours(member._recipe.module))
+    shared = [shared_names(states[0], state) for state in states]
     tensors = {
         f"{number}/{name}": value.detach().cpu().contiguous().clone()
         for number, state in enumerate(states)
         for name, value in state.items()
-        if not is_extra(name)
+        if not is_extra(name) and name not in shared[number]
     }
     params, source = estimator._plain_params(), estimator._recipe_source()
     inner = innermost(source)
@@ -117,6 +120,8 @@ def to_state(estimator: Any) -> State:
         "versions": [versions(state) for state in states],
         "extra": [plain_extra(extra_state(state)) for state in states],
     }
+    if any(shared):
+        about["shared"] = shared
     return State(about, tensors)
 
 
@@ -209,10 +214,11 @@ def _members(estimator: Any, recipe: Recipe, recipes: list[Recipe], state: State
         yield estimator
         return
     estimator._recipe = recipe
+    members: list[Any] = []
     with within("weights"):
-        members = [
-            estimator._make_member(own, seed, result)
-            for own, seed, result in zip(recipes, about["seeds"], results, strict=True)
-        ]
+        for own, seed, result in zip(recipes, about["seeds"], results, strict=True):
+            members.append(estimator._make_member(own, seed, result))
+            if own.frozen_but is not None:  # so that there are no more than two backbones
+                share_backbone([members[0].module_, members[-1].module_], own.frozen_but)
     setattr(estimator, estimator._members_attribute, members)
     yield from members

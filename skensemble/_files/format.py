@@ -20,7 +20,7 @@ from skensemble._files.errors import Misfit, must, within
 from skensemble._files.schema import check_header
 from skensemble._files.upgrades import upgrade
 from skensemble._records.atomic import replacing
-from skensemble.nn._states import with_versions
+from skensemble.nn._states import is_extra, with_versions
 
 FORMAT = 3
 # Of the first, what is put around a module stands under names of its own; the first two have no
@@ -162,14 +162,34 @@ def plain_array(values: np.ndarray) -> dict[str, Any]:
     return {"dtype": values.dtype.str, "values": plain}
 
 
+def shared_names(first: dict[str, Any], state: dict[str, Any]) -> list[str]:
+    """Return what of a member's state is the first one's in memory, which a file has once."""
+    if state is first:
+        return []
+    return [
+        name
+        for name, value in state.items()
+        if not is_extra(name) and name in first and _is_same_place(first[name], value)
+    ]
+
+
+def _is_same_place(one: Tensor, other: Tensor) -> bool:
+    same = one.data_ptr() == other.data_ptr() and one.device == other.device
+    return same and one.numel() > 0 and one.shape == other.shape and one.stride() == other.stride()
+
+
 def member_state(about: dict[str, Any], tensors: dict[str, Tensor], number: int) -> dict[str, Any]:
-    """Return the state dict of one member."""
+    """Return the state dict of one member, of which parts may be the first one's."""
     prefix = f"{number}/"
     state = {
         name.removeprefix(prefix): value
         for name, value in tensors.items()
         if name.startswith(prefix)
     }
+    for name in about.get("shared", {number: []})[number]:
+        if name in state or f"0/{name}" not in tensors:
+            raise must(f"shared[{number}]", "names of what the first member has, said once", name)
+        state[name] = tensors[f"0/{name}"]
     return with_versions({**state, **about["extra"][number]}, about["versions"][number])
 
 

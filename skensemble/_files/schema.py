@@ -149,6 +149,8 @@ _ESTIMATOR = {
     "versions": many(maybe(mapping(mapping())), 1),
     "extra": many(mapping(), 1),
 }  # fmt: skip
+# Of each member, what is the first one's: files of before had none, and most have none.
+_SHARED = {"shared": many(many(text()), 1)}
 _CHANGE = record({"before": real(0), "after": real(0)})
 _WIDTHS = record({"before": _COUNT, "after": _COUNT})
 _PRUNED = {
@@ -159,7 +161,7 @@ _PRUNED = {
     "costs": record(dict.fromkeys(("n_parameters_", "n_flops_", "sparsity_"), _CHANGE)),
     "kept": many(mapping(_WIDTHS)),
     "left_alone": mapping(text()),
-    "pruned": record(_ESTIMATOR),
+    "pruned": record(_ESTIMATOR, _SHARED),
 }
 _WRITTEN = {"written": maybe(RECIPE)}  # which format 1 had not
 
@@ -172,7 +174,7 @@ def check_header(about: Any) -> None:
         with within("pruned"):
             _check_fit_together(about["pruned"])
         return
-    record(_ESTIMATOR)(about)
+    record(_ESTIMATOR, _SHARED)(about)
     _check_fit_together(about)
 
 
@@ -182,6 +184,10 @@ def _check_fit_together(about: dict[str, Any]) -> None:
     for name in ("seeds", "histories", "versions", "extra"):
         if len(about[name]) != len(about["members"]):
             raise must(name, f"of the {len(about['members'])} members", about[name])
+    shared = about.get("shared", [[]] * len(about["members"]))
+    if len(shared) != len(about["members"]) or shared[0]:
+        wanted = f"of the {len(about['members'])} members, and empty for the first"
+        raise must("shared", wanted, shared)
     if "classes" in fitted:
         classes = fitted["classes"]["values"]
         if len(classes) != recipe["n_outputs"] or len(set(classes)) != len(classes):

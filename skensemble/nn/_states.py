@@ -11,7 +11,13 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+from torch import Tensor, nn
+from torch.utils.weak import WeakTensorKeyDictionary
+
 _EXTRA = "_extra_state"
+# Arrays of tensors: what networks share must be one object for a pickle to hold it once.
+_ARRAYS: Any = WeakTensorKeyDictionary()
 
 
 def is_extra(name: str) -> bool:
@@ -33,6 +39,30 @@ def map_state(state: dict[str, Any], change: Callable[[Any], Any]) -> OrderedDic
         ),
         versions(state),
     )
+
+
+def array_state(module: nn.Module) -> OrderedDict[str, Any]:
+    """Return a module's state dict with arrays of NumPy, one for a tensor that others have too."""
+    owners = {
+        **dict(module.named_parameters(remove_duplicate=False)),
+        **dict(module.named_buffers(remove_duplicate=False)),
+    }
+    state = module.state_dict()
+    items = (
+        (name, copy.deepcopy(value) if is_extra(name) else _array(value, owners.get(name)))
+        for name, value in state.items()
+    )
+    return with_versions(items, versions(state))
+
+
+def _array(value: Tensor, owner: Tensor | None) -> np.ndarray:
+    made = value.cpu().numpy()
+    if owner is None or owner.device.type != "cpu":
+        return made
+    known = _ARRAYS.get(owner)
+    if known is None or known.__array_interface__ != made.__array_interface__:
+        _ARRAYS[owner] = known = made
+    return known
 
 
 def versions(state: dict[str, Any]) -> dict[str, Any] | None:
