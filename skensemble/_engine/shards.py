@@ -242,5 +242,6 @@ def _is_followed(callback: Any, stopping: Any) -> bool:
 
 
 def _label(members: list[Member]) -> str:
-    first, last = members[0].number, members[-1].number
+    numbers = [member.number for member in members]
+    first, last = min(numbers), max(numbers)
     return f"member {first}" if first == last else f"members {first} to {last}"
