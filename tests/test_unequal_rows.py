@@ -2,6 +2,7 @@
 
 from functools import cache
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,10 +24,14 @@ from skensemble import (
 )
 from skensemble._data.batches import MemberBatches, TrainingData, bounds
 from skensemble._data.rows import FitData
+from skensemble._engine.graph_stack import GraphStack
 from skensemble._engine.net import StackNet
+from skensemble._engine.planning import KNOWN
+from skensemble._engine.shards import _label
+from skensemble._engine.stacks import LoopStack, VmapStack
 from skensemble.augmentation import MixUp
 from skensemble.model_selection import cross_validate
-from skensemble.nn import MLP
+from skensemble.nn import MLP, TabularNet
 from skensemble.objectives import AdaptiveTerm, FeatureTerm
 
 # Four folds have 46, 46, 47 and 47 rows to train on: batches of 16, 16 and 14 or 15.
@@ -184,3 +189,85 @@ def test_batches_are_full_but_for_the_last(n_rows, size, drop_last):
     else:
         assert cuts[-1] == n_rows
         assert lengths[-1] == (size + 1 if rest == 1 else rest or size)
+
+
+# -- stacks ------------------------------------------------------------------------------------
+
+MLPS = [
+    {"activation": activation, "dropout": dropout, "hidden": hidden}
+    for activation in ("relu", "gelu", "tanh", "silu")
+    for dropout, hidden in ((0.0, (5,)), (0.3, (7, 5)))
+]
+TABULAR = [
+    {"activation": activation, "blocks": blocks, "dropout": dropout, "hidden": (5, 4), **reads}
+    for activation in ("relu", "gelu", "tanh", "silu")
+    for blocks in ("plain", "residual")
+    for dropout, reads in (
+        (0.0, {"embedding": "periodic"}),
+        (0.2, {"numeric": 3, "cardinalities": (3, 4)}),
+        (0.2, {"embedding": "piecewise", "bins": [[-1.0, 0.0, 1.0]] * 6}),
+    )
+]  # fmt: skip
+SETTINGS = [*((MLP, one) for one in MLPS), *((TabularNet, one) for one in TABULAR)]
+
+
+def test_only_these_are_not_tried():
+    assert {kind for kind, _ in SETTINGS} == set(KNOWN)
+
+
+def made(kind, kwargs, n_members=4):
+    modules = []
+    for seed in range(n_members):
+        torch.manual_seed(seed)
+        modules.append(kind(module_shape(kind), 3, **kwargs).double())
+    return modules
+
+
+def gradients(outputs, module):
+    return torch.autograd.grad((outputs**2).sum(), list(module.parameters()))
+
+
+@pytest.mark.parametrize(("kind", "kwargs"), SETTINGS, ids=str)
+def test_graphs_that_are_not_tried_run_as_their_members_do(kind, kwargs):
+    stack, alone = GraphStack(made(kind, kwargs)), made(kind, kwargs)
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(4, 5, 6)))
+    if kwargs.get("cardinalities"):
+        x[..., 4:] = torch.from_numpy(np.random.default_rng(1).integers(0, 3, (4, 5, 2))).double()
+    for training in (True, False):
+        stack.train(training).set_draws([torch.Generator().manual_seed(9 + n) for n in range(4)])
+        together = stack(x)
+        slopes = dict(zip(stack._names, gradients(together, stack), strict=False))
+        for number, module in enumerate(alone):
+            torch.manual_seed(9 + number)
+            output = module.train(training)(x[number])
+            torch.testing.assert_close(together[number], output, rtol=0, atol=1e-12)
+            names = [name for name, _ in module.named_parameters()]
+            for name, slope in zip(names, gradients(output, module), strict=True):
+                torch.testing.assert_close(slopes[name][number], slope, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("kind", [GraphStack, VmapStack, LoopStack])
+@pytest.mark.parametrize("training", [True, False])
+def test_some_members_of_a_stack_run_and_learn_as_in_all_of_it(kind, training):
+    module = SmallCNN if kind is VmapStack else ResidualMLP
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(4, 5, *module_shape(module))))
+    whole, parts = (kind(made(module, {})).train(training) for _ in range(2))
+    expected = whole(x)
+    found = torch.cat([parts(x[:1], slice(0, 1)), parts(x[1:], slice(1, 4))])
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    shared = parts.eval()(x[:1], slice(2, 4))
+    torch.testing.assert_close(shared, whole.eval()(x[:1])[2:], rtol=0, atol=1e-12)
+    for number in range(4):  # averages of batch normalisation
+        left, right = whole.member_state(number), parts.member_state(number)
+        for name in left:
+            torch.testing.assert_close(left[name], right[name], rtol=0, atol=1e-12)
+
+
+def test_a_stack_is_named_by_its_lowest_and_highest_member():
+    members = [SimpleNamespace(number=number) for number in (2, 5, 1, 3)]
+    assert _label(members) == "members 1 to 5"
+    assert _label(members[:1]) == "member 2"
+
+
+def module_shape(module):
+    return (2, 6, 6) if module is SmallCNN else (6,)

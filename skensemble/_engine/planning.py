@@ -34,9 +34,9 @@ _STACK_BYTES = {"cpu": 1 << 30, "cuda": 8 << 30}
 _VMAP_MACS = {"cpu": 100e6, "cuda": 2e9}
 
 
-# Networks whose graphs run as their members do, as the tests know: a trial of them would tell
-# nothing, and takes as long as a few epochs of a small network.
-_KNOWN = (MLP, TabularNet)
+# Networks whose graphs run as their members do: a test tries every kind of layer they have. A trial
+# in every fit would tell nothing, and takes as long as a few epochs of a small network.
+KNOWN = (MLP, TabularNet)
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def make_plan(
     try:
         graph = trace(module.train())
         GraphStack([module], graph)  # unknown layers are told before any members are drawn
-        if taps or type(module) not in _KNOWN:
+        if taps or recipe.wraps or type(module) not in KNOWN:
             _check_same(partial(GraphStack, graph=graph), recipe, sample, seeds, taps)
         kind: type[MemberStack] = GraphStack
     except CannotStack as no_graph:

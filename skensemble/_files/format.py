@@ -186,7 +186,7 @@ def member_state(about: dict[str, Any], tensors: dict[str, Tensor], number: int)
         for name, value in tensors.items()
         if name.startswith(prefix)
     }
-    for name in about.get("shared", {number: []})[number]:
+    for name in about["shared"][number] if "shared" in about else ():
         if name in state or f"0/{name}" not in tensors:
             raise must(f"shared[{number}]", "names of what the first member has, said once", name)
         state[name] = tensors[f"0/{name}"]
